@@ -6,6 +6,6 @@ Nouns: a *value* (None, bool, int, float, str, bytes, list, tuple, dict, `Tensor
 
 from .cbor import decode, encode
 from .objects import Kind, Object
-from .tensor import Tensor
+from .tensor import Ref, Tensor
 
-__all__ = ["Kind", "Object", "Tensor", "decode", "encode"]
+__all__ = ["Kind", "Object", "Ref", "Tensor", "decode", "encode"]

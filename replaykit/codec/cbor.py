@@ -7,6 +7,7 @@ itself carries a private tag:
     tag 40002  text with lone surrogates  UTF-8 with surrogatepass, as bytes
     tag 40003  map with keys other than text   [[key, value], ...] sorted by the key's encoding
     tag 40004  Tensor                     [dtype, shape, data]
+    tag 40005  Ref                        digest of the object that holds a tensor
 
 The only module that imports cbor2.
 """
@@ -18,10 +19,11 @@ from typing import Any
 
 import cbor2
 
+from ..digest import SIZE
 from ..errors import FormatError, UnsupportedError
-from .tensor import ITEM_SIZE, Tensor
+from .tensor import ITEM_SIZE, Ref, Tensor
 
-TUPLE, SURROGATES, PAIRS, TENSOR = 40001, 40002, 40003, 40004
+TUPLE, SURROGATES, PAIRS, TENSOR, REF = 40001, 40002, 40003, 40004, 40005
 
 _PLAIN = (type(None), bool, int, float, bytes)
 
@@ -69,6 +71,8 @@ def _to_cbor(value: Any) -> Any:
         return cbor2.CBORTag(TUPLE, [_to_cbor(item) for item in value])
     if kind is Tensor:
         return cbor2.CBORTag(TENSOR, [value.dtype, list(value.shape), bytes(value.data)])
+    if kind is Ref:
+        return cbor2.CBORTag(REF, value.digest)
     if kind in (memoryview, bytearray):
         return bytes(value)
     raise UnsupportedError(f"a {kind.__module__}.{kind.__qualname__} is not plain data and has no canonical bytes")
@@ -120,4 +124,8 @@ def _from_tag(tag: int, content: Any) -> Any:
         if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) * ITEM_SIZE[dtype] != len(data):
             raise ValueError("a tensor's bytes do not fill its shape")
         return Tensor(dtype, tuple(shape), data)
+    if tag == REF:
+        if type(content) is not bytes or len(content) != SIZE:
+            raise ValueError("a reference is not a digest")
+        return Ref(content)
     raise ValueError(f"unknown tag {tag}")

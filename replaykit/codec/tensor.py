@@ -51,3 +51,10 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor({self.dtype} {list(self.shape)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Stands for a large tensor inside a call or an outcome: the digest of the object that holds it."""
+
+    digest: bytes

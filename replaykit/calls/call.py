@@ -1,0 +1,184 @@
+"""The questions: each a frozen dataclass of plain data that knows its object and so its key.
+
+A call's payload is the canonical CBOR of [op, fields]; its header lists what it refers to (identity, parent calls,
+large tensors). The key of a call is the digest of that object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from ..codec import Kind, Object, Ref, Tensor, encode
+from ..digest import SIZE, Digest
+from .key import step_header, step_payload
+from .lineage import NAME_SIZE
+
+INLINE_BYTES = 1024
+"""A tensor of more bytes than this becomes an object of its own, so that equal tensors are stored once."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question as plain data."""
+
+    op: ClassVar[str]
+    __hash__ = None  # type: ignore[assignment]  # named by key, not by hash
+
+    @cached_property
+    def object(self) -> Object:
+        """The call as an object of the store; its digest is the key."""
+        tensors: list[Object] = []
+        plain = {name: refer(value, tensors) for name, value in self.plain().items()}
+        refs = (*self.needs(), *(tensor.digest for tensor in tensors))
+        self.__dict__["tensors"] = tuple(tensors)
+        return Object.of(Kind.CALL, encode([self.op, plain]), refs=tuple(dict.fromkeys(refs)))
+
+    @cached_property
+    def tensors(self) -> tuple[Object, ...]:
+        """The large tensors the call refers to, as objects."""
+        self.object  # noqa: B018  # making the call's object finds them
+        return self.__dict__["tensors"]
+
+    @property
+    def key(self) -> Digest:
+        return self.object.digest
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as canonical values. A field at its default is left out, so that a later field changes no key."""
+        values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value, default in values if value != default}
+
+    def needs(self) -> Iterator[Digest]:
+        """The objects the call refers to beside its tensors."""
+        identity = getattr(self, "identity", b"")
+        if identity:
+            yield Digest(identity)
+
+
+@dataclass(frozen=True)
+class Load(Call):
+    """From a source's name to a model or tokenizer.
+
+    `source` is the name the program used (of a local path, its last part) and `options` what changes the result:
+    revision, dtype, attention implementation. Devices and caches are not part of the question.
+    """
+
+    op = "load"
+    what: str
+    source: str
+    loader: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TokenizerCall(Call):
+    """One text call to a tokenizer: the method, its arguments by name, the tokenizer's mutable state."""
+
+    op = "tokenizer"
+    identity: bytes
+    method: str
+    arguments: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SamplerCall(Call):
+    """One call to a user's sampler. Tensors stand as digests: the logits are the answer of the step before."""
+
+    op = "sampler"
+    identity: bytes
+    arguments: Mapping[str, Any]
+    seed: int | None = None
+    occurrence: int = 0
+
+
+@dataclass(frozen=True)
+class Generation(Call):
+    """One `generate()`: what its caller gave, without pure limits and output flags.
+
+    `inputs` are the tensors as the decoding loop gets them; `lineage` names the rows of a cache that was passed in;
+    `config` the values of the resolved generation config that differ from the library's defaults; `processors` the
+    qualified names of the caller's own logits processors. `seed` and `occurrence` count only where random numbers are
+    drawn: the occurrence number tells the first answer to the same question since the seed from the second.
+    """
+
+    op = "generation"
+    identity: bytes
+    method: str
+    inputs: Mapping[str, Any]
+    config: Mapping[str, Any]
+    lineage: bytes = b""
+    cache: str = ""
+    processors: tuple[str, ...] = ()
+    seed: int | None = None
+    occurrence: int | None = None
+
+    def needs(self) -> Iterator[Digest]:
+        yield from super().needs()
+        yield from parents(self.lineage)
+
+
+@dataclass(frozen=True)
+class ModelStep(Call):
+    """One forward call: the new tokens and everything else the logits depend on, in normal form.
+
+    `inputs` are the named arguments, tensors as `Tensor`, without what follows from the rest (positions that follow
+    from mask and lineage, a mask that masks nothing, flags at their defaults). `lineage` names the cache's rows, empty
+    for an empty cache; `cache` the cache's kind where it is not the model's own default.
+    """
+
+    op = "step"
+    identity: bytes
+    inputs: Mapping[str, Any]
+    lineage: bytes = b""
+    cache: str = ""
+
+    @cached_property
+    def object(self) -> Object:
+        # The hot path: the same bytes as Call.object, packed by hand (tests/calls/test_keys.py holds them together).
+        tensors: list[Object] = []
+        inputs = self.inputs
+        if any(type(value) is not Tensor or len(value.data) > INLINE_BYTES for value in inputs.values()):
+            inputs = {name: refer(value, tensors) for name, value in inputs.items()}
+        self.__dict__["tensors"] = tuple(tensors)
+        header = step_header(self.identity, self.lineage, [tensor.digest for tensor in tensors])
+        return Object(Kind.CALL, step_payload(self.identity, inputs, self.lineage, self.cache), header)
+
+    def needs(self) -> Iterator[Digest]:
+        yield from super().needs()
+        yield from parents(self.lineage)
+
+
+def parents(names: bytes) -> Iterator[Digest]:
+    """The calls that a lineage's names speak of, each once. A cut node is no call."""
+    seen = set()
+    for start in range(0, len(names), NAME_SIZE):
+        key, row = names[start : start + SIZE], names[start + SIZE : start + NAME_SIZE]
+        if row != b"\xff\xff\xff\xff" and key not in seen:
+            seen.add(key)
+            yield Digest(key)
+
+
+def tensor_object(tensor: Tensor) -> Object:
+    """A tensor as an object of its own."""
+    return Object.of(Kind.TENSOR, tensor.data, dtype=tensor.dtype, shape=list(tensor.shape))
+
+
+def refer(value: Any, tensors: list[Object]) -> Any:
+    """`value` with each large tensor replaced by a Ref, its object appended to `tensors`."""
+    kind = type(value)
+    if kind is Tensor:
+        if len(value.data) <= INLINE_BYTES:
+            return value
+        tensors.append(tensor_object(value))
+        return Ref(tensors[-1].digest)
+    if kind is dict:
+        return {key: refer(item, tensors) for key, item in value.items()}
+    if kind is list:
+        return [refer(item, tensors) for item in value]
+    if kind is tuple:
+        return tuple(refer(item, tensors) for item in value)
+    return value

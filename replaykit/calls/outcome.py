@@ -1,0 +1,86 @@
+"""Outcome: what came back, as a tree of plain values, or the error that was raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..codec import Kind, Object, Ref, Tensor, decode, encode
+from ..digest import Digest
+from ..errors import CorruptError
+from .call import refer
+
+
+@dataclass(frozen=True)
+class RecordedError:
+    """An error that the real tokenizer or model raised: its class by name, and its message arguments."""
+
+    name: str
+    arguments: tuple[Any, ...]
+
+    def plain(self) -> list[Any]:
+        return [self.name, list(self.arguments)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came back from one call.
+
+    `value` is plain data; class names, caches and other things of transformers stand in it as `hf` wrote them.
+    `files` are objects the value refers to by digest beside its tensors (a source's files, an encoding's offsets).
+    """
+
+    value: Any = None
+    error: RecordedError | None = None
+    files: tuple[Object, ...] = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def object(self) -> Object:
+        tensors: list[Object] = []
+        if self.error is not None:
+            payload = encode(["error", self.error.plain()])
+        else:
+            payload = encode(["value", refer(self.value, tensors)])
+        self.__dict__["tensors"] = tuple(tensors)
+        refs = dict.fromkeys(item.digest for item in (*tensors, *self.files))
+        return Object.of(Kind.OUTCOME, payload, refs=tuple(refs))
+
+    @cached_property
+    def tensors(self) -> tuple[Object, ...]:
+        """The large tensors of the value, as objects."""
+        self.object  # noqa: B018  # making the outcome's object finds them
+        return self.__dict__["tensors"]
+
+    @classmethod
+    def from_object(cls, item: Object, fetch: Callable[[Digest], Object]) -> Outcome:
+        """The outcome that `item` holds; `fetch` brings the objects of large tensors."""
+        kind, content = decode(item.payload, check=False)
+        if kind == "error":
+            name, arguments = content
+            return cls(error=RecordedError(name, tuple(arguments)))
+        return cls(_resolve(content, fetch))
+
+
+def tensor_from(item: Object) -> Tensor:
+    """The tensor that an object holds."""
+    fields = item.fields
+    tensor = Tensor(fields["dtype"], tuple(fields["shape"]), item.payload)
+    if tensor.size_bytes != len(tensor.data):
+        raise CorruptError(f"tensor object {item.digest.hex()} does not fill its shape")
+    return tensor
+
+
+def _resolve(value: Any, fetch: Callable[[Digest], Object]) -> Any:
+    kind = type(value)
+    if kind is Ref:
+        return tensor_from(fetch(Digest(value.digest)))
+    if kind is dict:
+        return {key: _resolve(item, fetch) for key, item in value.items()}
+    if kind is list:
+        return [_resolve(item, fetch) for item in value]
+    if kind is tuple:
+        return tuple(_resolve(item, fetch) for item in value)
+    return value
