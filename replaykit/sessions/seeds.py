@@ -1,0 +1,41 @@
+"""Seed scopes: they number equal random questions, so that three unseeded answers to one prompt are three outcomes.
+
+A scope begins with the session and with each explicit seed. Where threads seed for themselves, each counts in the
+scope it opened; a thread that never seeded counts in the newest scope of all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+
+class SeedScope:
+    """What was asked since one explicit seed (or since the session began, where `seed` is None)."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+        self._counts: Counter[bytes] = Counter()
+        self._lock = threading.Lock()
+
+    def occurrence(self, question: bytes) -> int:
+        """How often this question was asked in this scope before; counts it."""
+        with self._lock:
+            self._counts[question] += 1
+            return self._counts[question] - 1
+
+
+class SeedScopes:
+    """The scopes of one session."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._newest = SeedScope(seed)
+        self._own = threading.local()
+
+    @property
+    def current(self) -> SeedScope:
+        return getattr(self._own, "scope", None) or self._newest
+
+    def begin(self, seed: int) -> None:
+        """An explicit seed was set in this thread."""
+        self._newest = self._own.scope = SeedScope(seed)
