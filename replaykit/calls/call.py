@@ -25,6 +25,7 @@ class Call:
     """One question as plain data."""
 
     op: ClassVar[str]
+    title: ClassVar[str]
     __hash__ = None  # type: ignore[assignment]  # named by key, not by hash
 
     @cached_property
@@ -51,6 +52,10 @@ class Call:
         values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value, default in values if value != default}
 
+    def summary(self) -> str:
+        """The call in one line, for messages."""
+        return ", ".join(f"{name} {_brief(value)}" for name, value in self.plain().items() if name != "identity")
+
     def needs(self) -> Iterator[Digest]:
         """The objects the call refers to beside its tensors."""
         identity = getattr(self, "identity", b"")
@@ -67,6 +72,7 @@ class Load(Call):
     """
 
     op = "load"
+    title = "loading"
     what: str
     source: str
     loader: str
@@ -78,6 +84,7 @@ class TokenizerCall(Call):
     """One text call to a tokenizer: the method, its arguments by name, the tokenizer's mutable state."""
 
     op = "tokenizer"
+    title = "tokenizer call"
     identity: bytes
     method: str
     arguments: Mapping[str, Any]
@@ -89,6 +96,7 @@ class SamplerCall(Call):
     """One call to a user's sampler. Tensors stand as digests: the logits are the answer of the step before."""
 
     op = "sampler"
+    title = "sampler call"
     identity: bytes
     arguments: Mapping[str, Any]
     seed: int | None = None
@@ -106,6 +114,7 @@ class Generation(Call):
     """
 
     op = "generation"
+    title = "generation"
     identity: bytes
     method: str
     inputs: Mapping[str, Any]
@@ -131,6 +140,7 @@ class ModelStep(Call):
     """
 
     op = "step"
+    title = "model step"
     identity: bytes
     inputs: Mapping[str, Any]
     lineage: bytes = b""
@@ -182,3 +192,13 @@ def refer(value: Any, tensors: list[Object]) -> Any:
     if kind is tuple:
         return tuple(refer(item, tensors) for item in value)
     return value
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value[:4].hex()
+    if isinstance(value, dict):
+        text = ", ".join(f"{name}={_brief(item)}" for name, item in value.items())
+    else:
+        text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -47,7 +47,11 @@ class Tensor:
 
     @property
     def size_bytes(self) -> int:
-        return prod(self.shape) * ITEM_SIZE[self.dtype]
+        return len(self) * ITEM_SIZE[self.dtype]
+
+    def __len__(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
 
     def __repr__(self) -> str:
         return f"Tensor({self.dtype} {list(self.shape)})"

@@ -1,0 +1,105 @@
+"""What a missed call resembles: the recorded call of the same kind that shares most of its fields."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from ..calls import Call
+from ..calls.call import refer
+from ..codec import Kind, Tensor, decode
+from ..digest import short
+from ..errors import CorruptError
+from ..store import Manifest, Store
+
+LOOKED_AT = 2000
+"""At most so many entries are compared, so that a miss in a large recording stays quick."""
+
+
+def describe_nearest(call: Call, manifest: Manifest | None, store: Store) -> str | None:
+    """The nearest recorded call in one or two lines: which one, and the first field that differs. None if there is none."""
+    if manifest is None:
+        return None
+    mine = _flat({name: refer(value, []) for name, value in call.plain().items()})
+    best: tuple[float, int, dict[str, Any]] | None = None
+    for number, entry in enumerate(islice(manifest, LOOKED_AT)):
+        theirs = _call_fields(store, entry.key, call.op)
+        if theirs is not None:
+            score = _likeness(mine, theirs)
+            if best is None or score > best[0]:
+                best = (score, number, theirs)
+    if best is None:
+        return f"no {call.title} is recorded under this name"
+    _, number, theirs = best
+    return f"entry {number}: {_first_difference(mine, theirs)}"
+
+
+def _call_fields(store: Store, key: Any, op: str) -> dict[str, Any] | None:
+    try:
+        item = store.get(key)
+    except CorruptError:
+        return None  # the miss is reported; fsck is where damage is
+    if item is None or item.kind != Kind.CALL:
+        return None
+    recorded_op, fields = decode(item.payload, check=False)
+    return _flat(fields) if recorded_op == op else None
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _likeness(mine: dict[str, Any], theirs: dict[str, Any]) -> float:
+    return sum(_alike(mine[name], theirs[name]) for name in mine.keys() & theirs.keys())
+
+
+def _alike(mine: Any, theirs: Any) -> float:
+    if mine == theirs:
+        return 1.0
+    if isinstance(mine, str) and isinstance(theirs, str):
+        return 0.9 * _common(mine, theirs) / max(len(mine), len(theirs), 1)
+    if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.dtype == theirs.dtype:
+        return 0.9 * _common(bytes(mine.data), bytes(theirs.data)) / max(len(mine.data), len(theirs.data), 1)
+    return 0.0
+
+
+def _common(mine: Any, theirs: Any) -> int:
+    """The length of the common beginning."""
+    return next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
+
+
+def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    for name in sorted(mine.keys() | theirs.keys(), key=lambda name: (name in ("identity", "lineage"), name)):
+        if name not in theirs:
+            return f"{name} is {_show(mine[name])} here, absent there"
+        if name not in mine:
+            return f"{name} is absent here, {_show(theirs[name])} recorded"
+        if mine[name] != theirs[name]:
+            return _difference(name, mine[name], theirs[name])
+    return "equal in every field"
+
+
+def _difference(name: str, mine: Any, theirs: Any) -> str:
+    if isinstance(mine, str) and isinstance(theirs, str):
+        at = _common(mine, theirs)
+        start = max(at - 20, 0)
+        return f"{name} differs at character {at}: {mine[start : at + 30]!r} here, {theirs[start : at + 30]!r} recorded"
+    if isinstance(mine, Tensor) and isinstance(theirs, Tensor):
+        if (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
+            return f"{name} differs: {_show(mine)} here, {_show(theirs)} recorded"
+        width = max(len(mine.data) // max(len(mine), 1), 1)
+        return f"{name} {_show(mine)} differs at element {_common(bytes(mine.data), bytes(theirs.data)) // width}"
+    return f"{name} differs: {_show(mine)} here, {_show(theirs)} recorded"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bytes):
+        return short(value) if value else "none"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

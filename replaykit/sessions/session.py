@@ -1,0 +1,304 @@
+"""A session: one run against one recording in one mode."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import NoReturn, TypeVar
+
+from ..calls import Call, Outcome
+from ..codec import Object
+from ..digest import Digest
+from ..errors import (
+    CorruptError,
+    FormatError,
+    NondeterminismError,
+    NotRecordedError,
+    ReadOnlyError,
+    RecordingNotFoundError,
+    ReplaykitError,
+    UsageError,
+)
+from ..store import Entry, Manifest, Recorder, Store
+from .mode import Decision, Mode
+from .nearest import describe_nearest
+from .seeds import SeedScopes
+from .settings import Settings, checked_name
+
+Self = TypeVar("Self", bound="Session")
+Ask = Callable[[], Outcome]
+Choose = Callable[[list[Outcome]], "Outcome | None"]
+
+
+class Session:
+    """Looks calls up in a store, records what is new where its mode allows, and refuses the rest.
+
+    What it refuses is *latched*: `misses` keeps each refusal, and leaving the session raises the first one again if the
+    program swallowed it. Leaving the session seals what was recorded; it may be entered once. Safe to share between
+    threads.
+    """
+
+    def __init__(self, name: str | None, settings: Settings) -> None:
+        self.name = checked_name("recording", name) if name is not None else None
+        self.mode = settings.mode
+        self.fidelity = settings.fidelity
+        self.repository = settings.repository
+        if self.name is None and self.mode is not Mode.STRICT:
+            raise UsageError(f"mode {self.mode.value} records, so the session needs a name")
+        self.store = _open(settings, self.mode)
+        self.seeds = SeedScopes()
+        self.replayed = 0
+        self.recorded = 0
+        self.misses: list[ReplaykitError] = []
+        self.closed = False
+        self._lock = threading.RLock()
+        self._recorder: Recorder | None = None
+        try:
+            self.manifest = self._find()
+        except BaseException:
+            self.store.close()
+            raise
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the recording was not there when the session began."""
+        return self.manifest is None
+
+    @property
+    def records(self) -> bool:
+        """Whether a new call would be recorded rather than refused."""
+        return self.mode.decide(known=False, fresh=self.fresh) is Decision.RECORD
+
+    def __repr__(self) -> str:
+        parts = [f"{self.replayed} replayed", f"{self.recorded} recorded"]
+        if self.misses:
+            parts.append(f"{len(self.misses)} missed")
+        state = "closed " if self.closed else ""
+        return f"<Session {state}{self.mode.value} {self.name or '(any recording)'}: {', '.join(parts)}>"
+
+    # -- answering
+
+    def answer(self, call: Call, ask: Ask | None = None, *, provenance: Object | None = None) -> Outcome:
+        """What the recording says to `call`, or what `ask` says, recorded; `ask=None` where there is nobody to ask.
+
+        Raises MissError if the call is new and the mode (or the lack of anybody to ask) refuses it.
+        """
+        outcome = self.recall(call, can_ask=ask is not None)
+        if outcome is None:
+            assert ask is not None and provenance is not None
+            outcome = ask()
+            self.record(call, outcome, provenance)
+        return outcome
+
+    def recall(self, call: Call, *, can_ask: bool = True, choose: Choose | None = None) -> Outcome | None:
+        """The recorded outcome of `call`; None if it is new and this session records it.
+
+        `choose` picks one of several outcomes that answer the same call at different lengths, or says None: they
+        contradict each other. Raises MissError if the call is refused, NondeterminismError if two recorded outcomes
+        contradict each other.
+        """
+        self._check_open()
+        candidates = self._candidates(call.key)
+        decision = self.mode.decide(known=bool(candidates), fresh=self.fresh)
+        if decision is Decision.RECORD and can_ask:
+            return None
+        if not candidates:
+            self.refuse(self.miss(call))
+        outcome = self._load(call, candidates, choose)
+        with self._lock:
+            self.replayed += 1
+        return outcome
+
+    def record(self, call: Call, outcome: Outcome, provenance: Object, *, objects: Sequence[Object] = ()) -> None:
+        """Keep what came back. Durable after `flush()`; `objects` are further ones the call refers to."""
+        self._check_open()
+        item = outcome.object
+        entry = Entry(call.key, provenance.digest, item.digest)
+        files = {file.digest for file in outcome.files}
+        self._recording().add(
+            entry,
+            [*objects, call.object, *call.tensors, provenance, *outcome.files, *outcome.tensors, item],
+            compress=files,
+        )
+        with self._lock:
+            self.recorded += 1
+
+    def flush(self) -> None:
+        """What was recorded so far is durable when this returns."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
+    # -- refusing
+
+    def miss(self, call: Call, message: str | None = None, **facts: object) -> NotRecordedError:
+        """The error that says this call was not recorded, what is nearest and what to type."""
+        if self.mode is Mode.STRICT:
+            way = "REPLAYKIT_MODE=new_episodes, or mode=\"new_episodes\" in replaykit.session(...)"
+        else:
+            way = "mode=\"new_episodes\", or mode=\"all\" to record everything afresh"
+        return NotRecordedError(
+            message or f"no recording answers this {call.title}.",
+            call=call,
+            recording=f"{self.name or '(any)'} ({len(self.manifest) if self.manifest else 0} entries) in {self.store.path}",
+            asked=call.summary(),
+            nearest=describe_nearest(call, self.manifest, self.store),
+            **facts,
+            to_record=way,
+        )
+
+    def refuse(self, error: ReplaykitError) -> NoReturn:
+        """Latch `error` and raise it."""
+        with self._lock:
+            self.misses.append(error)
+        raise error
+
+    @contextmanager
+    def expect_misses(self) -> Iterator[list[ReplaykitError]]:
+        """Within this block a refusal is what the program wants to see: it is raised, but leaving the session is not.
+
+        Yields the list that the refusals of the block are put in.
+        """
+        before = len(self.misses)
+        seen: list[ReplaykitError] = []
+        try:
+            yield seen
+        finally:
+            with self._lock:
+                seen += self.misses[before:]
+                del self.misses[before:]
+
+    # -- life
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+        if error is None and self.misses:
+            raise self.misses[0]
+
+    def close(self) -> None:
+        """Seal what was recorded and let go of the store. Does nothing the second time."""
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            if self._recorder is not None:
+                self.manifest = self._recorder.seal()
+        finally:
+            self.store.close()
+
+    # -- inside
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise UsageError(f"{self!r} is closed: models and tokenizers it gave out answer only inside it")
+
+    def _find(self) -> Manifest | None:
+        if self.name is None:
+            return None
+        own = self.store.manifest(self.repository, self.name)
+        if own is not None or self.mode is not Mode.STRICT:
+            return own
+        # A recording is read wherever it is: replay may run in another directory than the recording did.
+        names = {(listed.repository, listed.name) for listed in self.store.recordings()}
+        owners = sorted(repository for repository, name in names if name == self.name)
+        if len(owners) == 1:
+            return self.store.manifest(owners[0], self.name)
+        similar = difflib.get_close_matches(self.name, sorted({name for _, name in names}), n=3)
+        raise RecordingNotFoundError(
+            f"there is no recording named {self.name!r}"
+            + (f" of repository {self.repository!r}, but several other repositories have one" if owners else ""),
+            recording=self.name,
+            nearest=", ".join(similar) or None,
+            store=self.store.path,
+            repositories=", ".join(owners) or None,
+            to_record=f'replaykit.session("{self.name}", mode="once") on a machine that has the model',
+        )
+
+    def _candidates(self, key: Digest) -> list[tuple[Digest, Digest]]:
+        """(provenance, outcome) of each recorded answer that may be used, the pinned recording's before others'."""
+        if self.mode is Mode.ALL:
+            return []
+        if self.records:
+            pinned = self.manifest.entries_for(key) if self.manifest is not None else []
+            return [(entry.provenance, entry.outcome) for entry in pinned]
+        rows = [(row.provenance, row.outcome) for row in self.store.rows(key)]
+        if len({outcome for _, outcome in rows}) > 1 and self.manifest is not None:
+            pinned = self.manifest.entries_for(key)
+            if pinned:
+                return [(entry.provenance, entry.outcome) for entry in pinned]
+        return rows
+
+    def _load(self, call: Call, candidates: list[tuple[Digest, Digest]], choose: Choose | None) -> Outcome:
+        distinct = list(dict.fromkeys(outcome for _, outcome in candidates))
+        if len(distinct) == 1:
+            return self._outcome(distinct[0])
+        chosen = choose([self._outcome(outcome) for outcome in distinct]) if choose is not None else None
+        if chosen is None:
+            self.refuse(
+                NondeterminismError(
+                    f"this {call.title} was recorded {len(distinct)} times with different answers,"
+                    " and no pinned recording says which is meant",
+                    expected=distinct[0].hex(),
+                    actual=distinct[1].hex(),
+                    asked=call.summary(),
+                    recording=self.name,
+                    to_choose="name the recording that holds the answer you mean in replaykit.session(...)",
+                )
+            )
+        return chosen
+
+    def _outcome(self, digest: Digest) -> Outcome:
+        return Outcome.from_object(self.fetch(digest), self.fetch)
+
+    def fetch(self, digest: Digest) -> Object:
+        """The object of that digest. Raises CorruptError if it is absent or damaged."""
+        item = self.store.get(digest)
+        if item is None:
+            raise CorruptError(
+                f"object {digest.hex()} is referred to but absent",
+                path=self.store.path,
+                next_step="record again with mode=\"all\"",
+            )
+        return item
+
+    def _recording(self) -> Recorder:
+        with self._lock:
+            if self._recorder is None:
+                assert self.name is not None
+                self._recorder = self.store.begin(self.repository, self.name)
+                if self.mode is Mode.NEW_EPISODES and self.manifest is not None:
+                    for entry in self.manifest:
+                        self._recorder.add(entry, [])
+            return self._recorder
+
+
+def _open(settings: Settings, mode: Mode) -> Store:
+    if mode is not Mode.STRICT:
+        store = Store.open(settings.store)
+        if store.readonly:
+            store.close()
+            raise ReadOnlyError(
+                f"mode {mode.value} may record, but the store cannot be written",
+                path=settings.store,
+                next_step="use mode=\"strict\", or another store",
+            )
+        return store
+    try:
+        return Store.open(settings.store, create=False)
+    except FormatError as error:
+        if settings.store.exists():
+            raise
+        raise RecordingNotFoundError(
+            "there is no store to replay from",
+            store=settings.store,
+            to_record='replaykit.session(..., mode="once") on a machine that has the model',
+        ) from error
+
+
