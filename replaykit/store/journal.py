@@ -47,10 +47,14 @@ def append(update: Update, session: bytes, opening: dict[str, Any], entries: Ite
     row = read_session(update, session)
     if row.get("state") != OPEN:  # new, or sealed by somebody who took its writer for dead: go on behind that
         update.put(SES, session, encode({**row, **opening, "state": OPEN}))
-    last = update.last(LOG, session)
-    number = int.from_bytes(last[ID_SIZE:], "big") + 1 if last else 0
-    for at, entry in enumerate(entries, number):
+    for at, entry in enumerate(entries, count(update, session)):
         update.put(LOG, session + at.to_bytes(8, "big"), entry.pack())
+
+
+def count(view: View, session: bytes) -> int:
+    """How many entries a session logged: its numbers have no gaps."""
+    last = view.last(LOG, session)
+    return int.from_bytes(last[ID_SIZE:], "big") + 1 if last else 0
 
 
 def entries(view: View, session: bytes) -> list[Entry]:
@@ -75,9 +79,8 @@ def open_sessions(view: View) -> list[OpenSession]:
     while key is not None:
         session = key[:ID_SIZE]
         row = read_session(view, session)
-        count = sum(1 for _ in view.scan(LOG, session))
         alive = is_alive(row.get("writer", {}))
-        found.append(OpenSession(session, row.get("repository", ""), row.get("name", ""), count, alive))
+        found.append(OpenSession(session, row.get("repository", ""), row.get("name", ""), count(view, session), alive))
         key = view.first(LOG, session + b"\xff" * 9)
     return found
 

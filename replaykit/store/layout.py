@@ -23,7 +23,10 @@ def locate(path: Path, *, create: bool) -> str:
     Raises FormatError for what is not a store of this version, StoreError where there is none.
     """
     if (path / FORMAT).is_file():
-        return _read_format(path / FORMAT)
+        store_id = _read_format(path / FORMAT)
+        if not (path / ENV).is_dir():  # git keeps no empty directories
+            _make_directories(path)
+        return store_id
     if path.exists() and not path.is_dir():
         raise FormatError("a file, not the directory of a store", path=path, next_step="name the store's directory")
     strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS) if path.exists() else []
@@ -35,10 +38,8 @@ def locate(path: Path, *, create: bool) -> str:
         )
     if not create:
         raise StoreError("there is no store", path=path, next_step="record first, or name the directory of a store")
-    try:
-        return _make(path)
-    except OSError as error:
-        raise ReadOnlyError(f"a store cannot be made here: {error.strerror}", path=path) from error
+    _make_directories(path)
+    return _make_format(path)
 
 
 def share(path: Path) -> int | None:
@@ -67,9 +68,17 @@ def share(path: Path) -> int | None:
             time.sleep(0.02)
 
 
-def _make(path: Path) -> str:
-    for name in (ENV, PACKS, TMP):
-        (path / name).mkdir(parents=True, exist_ok=True)
+def _make_directories(path: Path) -> None:
+    try:
+        for name in (ENV, PACKS, TMP):
+            (path / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReadOnlyError(
+            f"a store cannot be made here: {error.strerror}", path=path, next_step="name a directory you may write to"
+        ) from error
+
+
+def _make_format(path: Path) -> str:
     store_id = uuid.uuid4().hex
     draft = path / TMP / f"{FORMAT}.{store_id}"
     draft.write_text(f"{_TITLE}{VERSION}\nid {store_id}\nengine lmdb 0.9\nhash blake3\n")

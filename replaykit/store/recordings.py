@@ -130,7 +130,7 @@ def recover(env: Environment, path: Path) -> None:
         orphans: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
         for session in journal.open_sessions(update):
             row = journal.read_session(update, session.id)
-            if session.interrupted and find(update, session.repository, session.name) is None:
+            if session.interrupted and row and find(update, session.repository, session.name) is None:
                 orphans.setdefault((session.repository, session.name), []).append((row["started"], session.id))
         for (repository, name), found in orphans.items():
             sessions = [session for _, session in sorted(found)]

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from ..codec import Object, decode, encode
 from ..digest import Digest
-from ..errors import CorruptError, FormatError, ReadOnlyError
+from ..errors import CorruptError, FormatError, ReadOnlyError, StoreError
 from . import frames, journal, layout, recordings, registry
 from .datafile import check_data_file
 from .environment import IDX, MAP_SIZE_BYTES, META, OBJ, REF, Environment, Update, View, audit
@@ -68,7 +68,14 @@ class Store:
         FormatError for what is none of this version, CorruptError for a damaged one.
         """
         path = Path(path)
-        return registry.share(path, lambda: cls._make(path, create=create, map_size_bytes=map_size_bytes))
+        try:
+            return registry.share(path, lambda: cls._make(path, create=create, map_size_bytes=map_size_bytes))
+        except OSError as error:
+            raise StoreError(
+                f"the store cannot be opened: {error.strerror}",
+                path=error.filename or path,
+                next_step="see who owns the file, and its permissions",
+            ) from error
 
     @classmethod
     def _make(cls, path: Path, *, create: bool, map_size_bytes: int) -> Store:
