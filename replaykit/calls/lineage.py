@@ -79,6 +79,11 @@ class Lineage:
         ]
         self.length += positions
 
+    def advance_unnamed(self, positions: int, batch: int) -> None:
+        """Count positions of a cache that nobody outside one `generate()` will see: no key is made from its rows."""
+        self.rows = [_UNNAMED] * batch
+        self.length += positions
+
     def select(self, indices: Iterable[int]) -> None:
         if self.rows is not None:
             self.rows = [self.rows[index] for index in indices]
@@ -115,6 +120,8 @@ def _without(node: Node, positions: int) -> Node:
         node = node.parent
     return node.cut(node.length - positions) if positions else node
 
+
+_UNNAMED = Node(b"", 0, None)
 
 ROOT = Lineage()
 """The lineage of an empty cache. Never changed: a cache gets a Lineage of its own."""

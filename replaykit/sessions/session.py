@@ -56,6 +56,7 @@ class Session:
         self.closed = False
         self._lock = threading.RLock()
         self._recorder: Recorder | None = None
+        self._answered: set[Digest] = set()
         try:
             self.manifest = self._find()
         except BaseException:
@@ -125,6 +126,7 @@ class Session:
         )
         with self._lock:
             self.recorded += 1
+            self._answered.add(call.key)
 
     def flush(self) -> None:
         """What was recorded so far is durable when this returns."""
@@ -189,6 +191,7 @@ class Session:
         self.closed = True
         try:
             if self._recorder is not None:
+                self._keep_what_was()
                 self.manifest = self._recorder.seal()
         finally:
             self.store.close()
@@ -268,14 +271,18 @@ class Session:
             )
         return item
 
+    def _keep_what_was(self) -> None:
+        """Carry over the entries of the recording as it was, but for calls that were answered afresh."""
+        if self.mode is Mode.NEW_EPISODES and self.manifest is not None and self._recorder is not None:
+            for entry in self.manifest:
+                if entry.key not in self._answered:
+                    self._recorder.add(entry, [])
+
     def _recording(self) -> Recorder:
         with self._lock:
             if self._recorder is None:
                 assert self.name is not None
                 self._recorder = self.store.begin(self.repository, self.name)
-                if self.mode is Mode.NEW_EPISODES and self.manifest is not None:
-                    for entry in self.manifest:
-                        self._recorder.add(entry, [])
             return self._recorder
 
 

@@ -1,0 +1,116 @@
+"""Models that look the same from outside: how recording and replay put themselves before a model's class."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+DECODING_LOOPS = ("_sample", "_beam_search", "_assisted_decoding")
+_CASTS = {"half": torch.float16, "bfloat16": torch.bfloat16, "float": torch.float32, "double": torch.float64}
+
+
+class Binding:
+    """What a recorded or replayed model carries: its session, and its identity since the last cast."""
+
+    session: Any
+    identity: bytes
+
+    @property
+    def active(self) -> bool:
+        return not self.session.closed
+
+    def __deepcopy__(self, memo: Any) -> Binding:
+        return self
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """The program cast the model: from now on it is another model."""
+        raise NotImplementedError
+
+    def forward(
+        self, model: Any, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, in_loop: bool
+    ) -> Any:
+        """Answer one forward call; `real` is what the class below would do, `in_loop` whether generate()'s loop asks."""
+        raise NotImplementedError
+
+
+class Casts:
+    """Overrides of the methods that move or cast a model, which tell its binding the dtype."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        _, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        return self._replaykit_cast("to", dtype, args, kwargs)
+
+    def half(self, *args: Any) -> Any:
+        return self._replaykit_cast("half", _CASTS["half"], args, {})
+
+    def float(self, *args: Any) -> Any:
+        return self._replaykit_cast("float", _CASTS["float"], args, {})
+
+    def bfloat16(self) -> Any:
+        return self._replaykit_cast("bfloat16", _CASTS["bfloat16"], (), {})
+
+    def double(self) -> Any:
+        return self._replaykit_cast("double", _CASTS["double"], (), {})
+
+    def cuda(self, *args: Any, **kwargs: Any) -> Any:
+        return self._replaykit_cast("cuda", None, args, kwargs)
+
+    def cpu(self) -> Any:
+        return self._replaykit_cast("cpu", None, (), {})
+
+    def _replaykit_cast(self, method: str, dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+@functools.lru_cache(maxsize=256)
+def subclass(cls: type, mixin: type) -> type:
+    """A subclass of `cls` with `mixin` before it that looks the same from outside: name, module, signatures.
+
+    transformers asks a model's class for its name ("mamba" in it), inspects the signatures of `forward` and
+    `prepare_inputs_for_generation`, and looks its decoding loops up on the class.
+    """
+    names: dict[str, Any] = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    names["_replaykit_of"] = cls
+    made = type(cls.__name__, (mixin, cls), names)
+    for loop in DECODING_LOOPS:
+        if hasattr(cls, loop):
+            setattr(made, loop, _looping(loop, getattr(cls, loop)))
+    for name in ("forward", "generate", "_get_top_k_continuations", "to", "cuda", "half", "float"):
+        if hasattr(cls, name) and hasattr(mixin, name):
+            setattr(made, name, _like(getattr(cls, name), getattr(mixin, name)))
+    return made
+
+
+def _looping(loop: str, real: Any) -> Any:
+    @functools.wraps(real)
+    def decode(self: Any, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self._replaykit_loop(loop, input_ids, *args, **kwargs)
+
+    return decode
+
+
+def _like(real: Any, override: Any) -> Any:
+    """`override` with the signature of `real`."""
+
+    @functools.wraps(real)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return override(self, *args, **kwargs)
+
+    return method
+
+
+
+def original_class(cls: type) -> type:
+    """The class that `subclass` made `cls` from, or `cls` itself."""
+    return cls.__dict__.get("_replaykit_of", cls)
+
+
+def empty_model(cls: type) -> Any:
+    """An instance of a model's class without weights or submodules: `nn.Module.__init__` alone, 0.1 ms for any size."""
+    model = cls.__new__(cls)
+    nn.Module.__init__(model)
+    return model

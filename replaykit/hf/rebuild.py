@@ -1,0 +1,73 @@
+"""Rebuilding a replayed cache for the real model: its lineage's calls are made again, in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache
+
+from ..calls import Lineage, ModelStep, Node
+from ..errors import LineageError
+from .caches import state_of
+from .values import no_cache, python_value
+
+
+def rebuilt(cache: Cache, model: Any) -> None:
+    """Fill a replayed `cache`, in place, with what its lineage says, computed by the recorded `model`.
+
+    Each call on the way is answered by the model and recorded again; a different answer makes a different key for all
+    that follows only if the inputs differ, so equal lineages stay equal. Raises LineageError for a lineage whose rows
+    come from several calls: such a batch cannot be computed again in one piece.
+    """
+    state = state_of(cache)
+    if state is None or not state.replayed or state.lineage.rows is None:
+        return
+    wanted = state.lineage.copy()
+    chain = _chain(wanted)
+    state.lineage.reset()
+    state.replayed = False
+    for call, keep in chain:
+        arguments = {
+            name: python_value(value, fetch=_absent, new_cache=no_cache) for name, value in call.inputs.items()
+        }
+        arguments = {
+            name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+            for name, value in arguments.items()
+            if name != "training"
+        }
+        model(**arguments, past_key_values=cache)
+        if keep < state.lineage.length:
+            cache.crop(keep - state.lineage.length)
+    if state.lineage.names != wanted.names:
+        raise LineageError(
+            "the cache was rebuilt, but by another chain of calls than the recorded one",
+            expected=repr(wanted),
+            actual=repr(state.lineage),
+        )
+
+
+def _chain(lineage: Lineage) -> list[tuple[ModelStep, int]]:
+    """The calls from the root on, each with the number of positions that are left of the cache after it."""
+    nodes: list[Node | None] = list(lineage.rows or [])
+    length = lineage.length
+    chain: list[tuple[ModelStep, int]] = []
+    while nodes and nodes[0] is not None:
+        first = nodes[0]
+        if [node.row if node else -1 for node in nodes] != list(range(len(nodes))) or any(
+            node is None or node.call is not first.call for node in nodes
+        ):
+            raise LineageError(
+                "the rows of this cache come from several calls (beams, or rows picked by hand),"
+                " so the real model cannot be brought to where it stood",
+                to_record="record this conversation from its start with mode=\"all\"",
+            )
+        chain.append((first.call, length))
+        length -= first.length
+        nodes = [node.parent if node else None for node in nodes]
+    return chain[::-1]
+
+
+def _absent(digest: Any) -> Any:
+    raise LineageError(f"a tensor of a call in the lineage is not at hand ({digest.hex()})")
+

@@ -1,0 +1,291 @@
+"""From a source's name and a session to a tokenizer and a model: recorded or replayed, as the mode says."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from .calls import Load, Outcome
+from .errors import IdentityError, UsageError
+from .hf import seeds
+from .hf.fingerprint import model_identity
+from .hf.models import original_class
+from .hf.provenance import model_provenance, tokenizer_provenance
+from .hf.tensors import NAMES
+from .hf.tokenizers import tokenizer_attributes, tokenizer_backend, tokenizer_identity, tokenizer_state
+from .hf.values import Values, class_path
+from .record.model import record_model
+from .record.sampler import record_sampler
+from .record.tokenizer import record_tokenizer
+from .replay.model import replay_model
+from .replay.tokenizer import replay_tokenizer
+from .sessions import Session, Settings
+from .sessions.mode import Mode
+
+# Where a model is put and how it is fetched does not change what is asked for.
+_NOT_ASKED = frozenset(
+    "cache_dir device_map force_download local_files_only low_cpu_mem_usage max_memory offload_buffers offload_folder"
+    " offload_state_dict output_loading_info proxies resume_download token trust_remote_code use_safetensors".split()
+)
+_FOR_TOKENIZERS = frozenset(
+    "cache_dir force_download local_files_only proxies revision subfolder token trust_remote_code use_fast".split()
+)
+_WRAPPED = "wrap"
+
+
+class ModelSession(Session):
+    """A session that gives out models, tokenizers and samplers.
+
+    Use it as a context manager; see `replaykit.session`.
+    """
+
+    def __init__(self, name: str | None, settings: Settings) -> None:
+        super().__init__(name, settings)
+        self._wrapped: dict[tuple[str, str], Any] = {}
+        seeds.listen(self.seeds)
+
+    def load(
+        self, source: str | os.PathLike[str], *, model_class: Any = None, tokenizer_class: Any = None, **options: Any
+    ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+        """The tokenizer and the model of `source`, a path or a hub id.
+
+        `options` go to `from_pretrained`: all of them to the model's, those about fetching also to the tokenizer's.
+        Raises MissError if the session may only replay and this source was not recorded.
+        """
+        for_tokenizer = {name: value for name, value in options.items() if name in _FOR_TOKENIZERS}
+        tokenizer = self.tokenizer(source, tokenizer_class=tokenizer_class, **for_tokenizer)
+        options.pop("use_fast", None)
+        return tokenizer, self.model(source, model_class=model_class, **options)
+
+    def model(
+        self, source: str | os.PathLike[str], *, model_class: Any = None, **options: Any
+    ) -> PreTrainedModel:
+        """The model of `source`, by `AutoModelForCausalLM` unless `model_class` says otherwise.
+
+        In a session that replays, nothing of the source needs to exist. Raises MissError if it was not recorded.
+        """
+        known = self._wrapped.get(("model", str(source)))
+        if known is not None:
+            return known
+        loader = model_class or AutoModelForCausalLM
+
+        def fetch() -> PreTrainedModel:
+            return loader.from_pretrained(source, **options)
+
+        questions = _questions("model", source, loader, options)
+        return self._give("model", questions, str(source), fetch)
+
+    def tokenizer(
+        self, source: str | os.PathLike[str], *, tokenizer_class: Any = None, **options: Any
+    ) -> PreTrainedTokenizerBase:
+        """The tokenizer of `source`, by `AutoTokenizer` unless `tokenizer_class` says otherwise.
+
+        In a session that replays, nothing of the source needs to exist. Raises MissError if it was not recorded.
+        """
+        known = self._wrapped.get(("tokenizer", str(source)))
+        if known is not None:
+            return known
+        loader = tokenizer_class or AutoTokenizer
+
+        def fetch() -> PreTrainedTokenizerBase:
+            return loader.from_pretrained(source, **options)
+
+        questions = _questions("tokenizer", source, loader, options)
+        return self._give("tokenizer", questions, str(source), fetch)
+
+    def wrap(self, thing: Any, *, name: str) -> Any:
+        """`thing`, a model or tokenizer that is loaded already, recorded or replayed under `name`.
+
+        While recording, the same object comes back. A replaying session gives a stand-in, which `session.model(name)`
+        or `session.tokenizer(name)` also gives. Raises IdentityError if another one was recorded under that name.
+        """
+        if isinstance(thing, PreTrainedModel):
+            what = "model"
+        elif isinstance(thing, PreTrainedTokenizerBase):
+            what = "tokenizer"
+        else:
+            raise UsageError(f"wrap takes a transformers model or tokenizer, not a {class_path(type(thing))}")
+        if "_replaykit" in thing.__dict__ and thing.__dict__["_replaykit"].session is not self:
+            _unwrap(thing)
+        given = self._give(what, [Load(what, name, _WRAPPED, {})], name, lambda: thing)
+        if given is not thing:
+            binding = given.__dict__["_replaykit"]
+            _check_identity(what, name, binding.facts["identity"], _identity(what, thing))
+        self._wrapped[what, name] = given
+        return given
+
+    def sampler(self, sampler: Callable[..., Any], *, name: str | None = None) -> Callable[..., Any]:
+        """`sampler`, a callable from logits to a token, whose choices are recorded or replayed.
+
+        It is known by `name`, or else by its qualified name. Its arguments are its question, tensors by content.
+        """
+        if not callable(sampler):
+            raise UsageError(f"sampler takes a callable, not a {class_path(type(sampler))}")
+        known_as = name or getattr(sampler, "__qualname__", type(sampler).__qualname__)
+        return record_sampler(sampler, self, known_as)
+
+    # -- inside
+
+    def _give(self, what: str, questions: list[Load], name: str, fetch: Callable[[], Any]) -> Any:
+        """Record the real thing that `fetch` brings, or replay it, whichever the mode says of the first known question."""
+        call = next((question for question in questions if self._candidates(question.key)), questions[0])
+        outcome = self.recall(call)
+        if outcome is None:
+            real = fetch()
+            facts, identity, provenance = _describe(what, real)
+            self.record(call, facts, provenance)
+            return _record(what, real, self, identity)
+        facts = outcome.value
+        live = functools.cache(functools.partial(self._go_live, what, name, facts["identity"], fetch))
+        replay: Any = replay_model if what == "model" else replay_tokenizer
+        return replay(facts, self, name, live if self.mode is Mode.NEW_EPISODES else None)
+
+    def _go_live(self, what: str, name: str, recorded: bytes, fetch: Callable[[], Any]) -> Any:
+        real = fetch()
+        identity = _identity(what, real)
+        _check_identity(what, name, recorded, identity)
+        return _record(what, real, self, identity)
+
+
+def session(
+    name: str | None = None,
+    *,
+    mode: str | Mode | None = None,
+    store: str | os.PathLike[str] | None = None,
+    fidelity: str | None = None,
+    repository: str | None = None,
+) -> ModelSession:
+    """A session on the recording `name`.
+
+    What is not given comes from the environment, then `[tool.replaykit]` in pyproject.toml, then the defaults: mode
+    "strict", the user's store, fidelity "auto", the project's directory name as the repository. In strict mode `name`
+    may be left out: then any recording of the store may answer.
+
+    Raises RecordingNotFoundError if a strict session's recording does not exist, UsageError for a wrong setting,
+    StoreError if the store cannot be opened.
+    """
+    settings = Settings.resolve(mode=mode, store=store, fidelity=fidelity, repository=repository)
+    return ModelSession(name, settings)
+
+
+def _questions(what: str, source: str | os.PathLike[str], loader: Any, options: dict[str, Any]) -> list[Load]:
+    """The ways in which this load may have been recorded: by the source's name, or wrapped under it."""
+    asked = {name: _option(value) for name, value in sorted(options.items()) if name not in _NOT_ASKED and value is not None}
+    if "torch_dtype" in asked:
+        asked.setdefault("dtype", asked.pop("torch_dtype"))
+    names = source_names(source)
+    return [Load(what, name, loader.__name__, asked) for name in names] + [
+        Load(what, name, _WRAPPED, {}) for name in names if not asked
+    ]
+
+
+def source_names(source: str | os.PathLike[str]) -> list[str]:
+    """What a source may be known by, likeliest first.
+
+    A hub id is known by itself; a local path by its last part, which does not depend on the machine. Whether
+    "models/tiny" is the one or the other cannot be told once the directory is gone, so a replay tries both.
+    """
+    text = os.fspath(source)
+    alias = Path(text).name or text
+    is_path = os.path.isdir(text) or not isinstance(source, str) or text.startswith((".", "~", os.sep)) or text.count("/") > 1
+    return [alias] if is_path and os.path.isabs(text) else list(dict.fromkeys([alias, text] if is_path else [text, alias]))
+
+
+def _option(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.removeprefix("torch.")
+    if hasattr(value, "to_dict"):
+        return json.loads(json.dumps(value.to_dict(), default=str, sort_keys=True))
+    plain = Values().plain(value)
+    return plain["dtype"] if isinstance(plain, dict) and set(plain) == {"dtype"} else plain
+
+
+def _describe(what: str, real: Any) -> tuple[Outcome, Any, Any]:
+    """What a replay needs to know of the real thing, its identity, and where that was found out."""
+    identity = _identity(what, real)
+    files: Iterable[Any]
+    if what == "model":
+        facts, files, provenance = _model_facts(real), (), model_provenance(real)
+    else:
+        backend = tokenizer_backend(real)
+        facts, files, provenance = _tokenizer_facts(real, backend), [backend] if backend else [], tokenizer_provenance()
+    facts["identity"] = identity.digest
+    return Outcome(facts, files=(identity, *files)), identity, provenance
+
+
+def _identity(what: str, real: Any) -> Any:
+    return model_identity(real) if what == "model" else tokenizer_identity(real, tokenizer_backend(real))
+
+
+def _record(what: str, real: Any, session: ModelSession, identity: Any) -> Any:
+    return record_model(real, session, identity) if what == "model" else record_tokenizer(real, session, identity)
+
+
+def _model_facts(model: PreTrainedModel) -> dict[str, Any]:
+    attributes = {
+        name: value
+        for name, value in model.__dict__.items()
+        if not name.startswith("_") and type(value) in (bool, int, float, str, type(None))
+    }
+    for machine in ("name_or_path", "training"):
+        attributes.pop(machine, None)
+    generation_config = model.generation_config if model.can_generate() else None
+    return {
+        "class": class_path(original_class(type(model))),
+        "config": [class_path(type(model.config)), _config_values(model.config)],
+        "generation_config": None if generation_config is None else _config_values(generation_config),
+        "attention": model.config._attn_implementation,
+        "dtype": NAMES[model.dtype],
+        "parameters": [
+            model.num_parameters(only_trainable=trainable, exclude_embeddings=exclude)
+            for trainable in (False, True)
+            for exclude in (False, True)
+        ],
+        "training": model.training,
+        "attributes": attributes,
+    }
+
+
+def _config_values(config: Any) -> dict[str, Any]:
+    values = json.loads(config.to_json_string(use_diff=False))
+    values.pop("_name_or_path", None)
+    return values
+
+
+def _tokenizer_facts(tokenizer: Any, backend: Any) -> dict[str, Any]:
+    tokens = tokenizer.all_special_tokens
+    return {
+        "class": class_path(original_class(type(tokenizer))),
+        "attributes": tokenizer_attributes(tokenizer),
+        "state": tokenizer_state(tokenizer),
+        "special_ids": dict(zip(tokens, tokenizer.convert_tokens_to_ids(tokens), strict=True)),
+        "length": len(tokenizer),
+        "vocab_size": tokenizer.vocab_size,
+        "backend": None if backend is None else backend.digest,
+    }
+
+
+def _check_identity(what: str, name: str, recorded: bytes, identity: Any) -> None:
+    if identity.digest != recorded:
+        raise IdentityError(
+            f"the {what} {name!r} is not the one that was recorded under this name",
+            expected=recorded.hex(),
+            actual=identity.digest.hex(),
+            to_record=f'mode="all" records this {what} afresh; another name keeps both',
+        )
+
+
+def _unwrap(thing: Any) -> None:
+    """Forget the session that recorded `thing` before."""
+    binding = thing.__dict__["_replaykit"]
+    if not binding.session.closed:
+        raise UsageError(f"this {class_path(original_class(type(thing)))} is in use by {binding.session!r}")
+    thing.__class__ = original_class(type(thing))
+    del thing.__dict__["_replaykit"]

@@ -1,0 +1,170 @@
+"""A recorded model: the real one, its class swapped for a subclass of the same name that records each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList, PreTrainedModel
+from transformers.cache_utils import Cache
+
+from ..calls import Decisions, Outcome
+from ..codec import Object
+from ..errors import IdentityError
+from ..hf import choices
+from ..hf.fingerprint import WeightsStamp, derived_identity
+from ..hf.models import Binding, Casts, subclass
+from ..hf.provenance import model_provenance
+from ..hf.runs import Run, RunHooks, RunProcessors, current_run
+from ..hf.steps import read_step
+from ..hf.tensors import NAMES, plain_tensor
+from ..hf.values import Values, class_path
+from ..sessions import Session
+
+_inside: ContextVar[bool] = ContextVar("replaykit_inside_recorded_call", default=False)
+"""Whether a recorded forward call is under way in this thread or task: calls inside it are part of it."""
+
+
+class RecordedModel(RunHooks, Casts):
+    """Stands before the real model's class. Everything is computed by the class below."""
+
+    def _replaykit_cast(self, method: str, dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
+        before = self.dtype  # type: ignore[attr-defined]
+        getattr(super(), method)(*args, **kwargs)
+        binding = self.__dict__["_replaykit"]
+        binding.stamp = WeightsStamp(self)  # type: ignore[arg-type]
+        if self.dtype != before:  # type: ignore[attr-defined]
+            binding.cast(self.dtype)  # type: ignore[attr-defined]
+        binding.provenance = model_provenance(self)
+        return self
+
+
+def record_model(model: PreTrainedModel, session: Session, identity: Object) -> PreTrainedModel:
+    """Record what `model`, which is the one of `identity`, does from now on. Returns the same model."""
+    choices.install()
+    model.__dict__["_replaykit"] = RecordedBinding(model, session, identity)
+    model.__class__ = subclass(type(model), RecordedModel)
+    return model
+
+
+class RecordedBinding(Binding):
+    def __init__(self, model: Any, session: Session, identity: Object) -> None:
+        self.session = session
+        self.base = identity.digest
+        self.identity = identity.digest
+        self.casts: list[str] = []
+        self.stamp = WeightsStamp(model)
+        self.provenance = model_provenance(model)
+        self._unwritten = [identity]
+
+    def cast(self, dtype: torch.dtype) -> None:
+        self.casts.append(f"cast {NAMES[dtype]}")
+        changed = derived_identity(self.base, self.casts)
+        self._unwritten.append(changed)
+        self.identity = changed.digest
+
+    def record(self, call: Any, outcome: Outcome) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        self.session.record(call, outcome, self.provenance, objects=unwritten)
+
+    def open_run(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RecordingRun:
+        self.check_weights()
+        return RecordingRun(model, args, kwargs)
+
+    def begin_run(
+        self, model: Any, run: Run, loop: str, input_ids: torch.Tensor, config: Any, inputs: dict[str, Any]
+    ) -> None:
+        assert isinstance(run, RecordingRun)
+        if run.call is None:
+            run.begin(loop, input_ids, config, inputs)
+        run.limit = config.max_length - input_ids.shape[1]
+
+    def check_weights(self) -> None:
+        if not self.stamp.unchanged():
+            self.session.refuse(
+                IdentityError(
+                    "the model's weights were changed since it was loaded; its answers would be taken for the first model's",
+                    to_record="wrap the changed model under a name of its own: session.wrap(model, name=...)",
+                )
+            )
+
+    def forward(
+        self, model: Any, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, in_loop: bool
+    ) -> Any:
+        if not self.active or _inside.get():
+            return real(*args, **kwargs)
+        run = current_run.get() if in_loop else None
+        if run is not None and run.model is not model:
+            run = None
+        step = None
+        if run is None or run.tracked:
+            if run is None:
+                self.check_weights()
+            step = read_step(model, self.identity, args, kwargs, replayed=False)
+        token = _inside.set(True)
+        try:
+            output = real(*args, **kwargs)
+        finally:
+            _inside.reset(token)
+        if isinstance(run, RecordingRun):
+            run.saw(output)
+        if step is not None and (run is None or run.observed):
+            values = Values()
+            self.record(step.call, Outcome(values.plain(output), files=tuple(values.files)))
+        if step is not None:
+            step.fill(_cache_of(output), replayed=False)
+        return output
+
+
+class RecordingRun(Run):
+    """One `generate()` of the real model: its choices, and what the caller can see of the logits."""
+
+    def __init__(self, model: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
+        super().__init__(model, args, kwargs or {})
+        self.decisions = Decisions()
+        self.scores: list[Any] = []
+        self.steps = 0
+        self.limit = 0
+        self.output: list[str] | None = None
+
+    def saw(self, output: Any) -> None:
+        """A step returned `output`: its class and dtype are all that stays where nobody can see the logits."""
+        if self.output is None:
+            self.output = [class_path(type(output)), NAMES[output.logits.dtype]]
+
+    def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
+        chosen = compute()
+        tensors = chosen if isinstance(chosen, tuple) else (chosen,)
+        self.decisions.append(operation, tuple(plain_tensor(tensor) for tensor in tensors))
+        return chosen
+
+    def process(
+        self, processors: LogitsProcessorList, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        assert isinstance(processors, RunProcessors)
+        self.steps += 1
+        processed = processors.live(input_ids, scores, **kwargs)
+        if self.observed:
+            self.scores.append(plain_tensor(processed) if len(processors) else None)
+        return processed
+
+    def finish(self, error: BaseException | None) -> None:
+        if self.call is None or not (len(self.decisions) or error is None):
+            return
+        outcome = {
+            "decisions": self.decisions.plain(),
+            "steps": self.steps,
+            "observed": self.observed,
+            "scores": self.scores,
+            "complete": error is None,
+            "limited": self.steps >= self.limit,
+            "output": self.output,
+        }
+        self.model.__dict__["_replaykit"].record(self.call, Outcome(outcome))
+
+
+def _cache_of(output: Any) -> Cache | None:
+    fields = output.values() if hasattr(output, "values") else output
+    return next((field for field in fields if isinstance(field, Cache)), None)
