@@ -45,18 +45,18 @@ def _problem(path: Path, audit: Callable[[Path], list[str]]) -> Exception | None
             "written by LMDB 1.0, whose format this replaykit does not read", path=path, next_step="upgrade replaykit"
         )
     if head[_HEADER_SIZE : _HEADER_SIZE + 4] != _MAGIC:
-        if _has_text_endings(head):
+        if _has_text_endings(path):
             return CorruptError("line endings were converted, as if the file were text", path=path, next_step=_RESTORE)
         return FormatError("not an LMDB file of this machine's kind", path=path, next_step="name another store")
     page_size, needed = _needed(head)
     second = head[page_size + _HEADER_SIZE : page_size + _HEADER_SIZE + 4] if page_size else b""
-    if second == _MAGIC and needed <= size:
+    if second == _MAGIC and needed <= size and size % page_size == 0:
         return None
-    if second != _MAGIC and _has_text_endings(head):
-        return CorruptError("line endings were converted, as if the file were text", path=path, next_step=_RESTORE)
     found = audit(path) if second == _MAGIC else ["its second page is missing"]
-    if not found:  # the pages beyond the end are free: nobody will read them
+    if not found:  # what is missing at the end is free: nobody will read it
         return None
+    if _has_text_endings(path):
+        return CorruptError("line endings were converted, as if the file were text", path=path, next_step=_RESTORE)
     missing = f"truncated: {size} of {needed} bytes are left" if needed > size else "damaged"
     return CorruptError(f"the store's file is {missing} ({found[0]})", path=path, next_step=_RESTORE)
 
@@ -72,6 +72,8 @@ def _needed(head: bytes) -> tuple[int, int]:
     return page_size, (newest[6] + 1) * page_size
 
 
-def _has_text_endings(head: bytes) -> bool:
+def _has_text_endings(path: Path) -> bool:
     """Whether every line feed follows a carriage return, which chance does not do to a binary file."""
+    with path.open("rb") as file:
+        head = file.read(16 << 20)
     return 0 < head.count(b"\n") == head.count(b"\r\n")

@@ -165,9 +165,12 @@ class Environment:
         """Let nobody begin a transaction, here or in other threads, until `release`: what a fork needs."""
         self._writing.acquire()
         self._gate.acquire()
+        self._barred = True  # or busy readers, one always inside, would keep us waiting for ever
         self._gate.wait_for(lambda: self._active == 0)
 
     def release(self) -> None:
+        self._barred = False
+        self._gate.notify_all()
         self._gate.release()
         self._writing.release()
 
@@ -186,11 +189,14 @@ class Environment:
         self._closed = closed
         self._pid = os.getpid()
         self._active = 0
+        self._barred = False
         self._writing = threading.RLock()
         self._gate = threading.Condition(threading.RLock())
 
     def _enter(self) -> lmdb.Environment:
         with self._gate:
+            if self._barred:
+                self._gate.wait_for(lambda: not self._barred)
             if self._pid != os.getpid():  # forked by something that runs no hooks
                 self.forget()
             if self._env is None:
@@ -306,6 +312,12 @@ class Environment:
                 path=path,
                 next_step="free space, then record again",
             )
+        if error.code == errno.EIO:  # LMDB's word for a write that ended early, too: "filesystem full?" says its source
+            return FullError(
+                "the store's file could not be written: no space left, or a failing disk",
+                path=path,
+                next_step="free space, look at the disk, then record again",
+            )
         if error.code in _NOT_WRITABLE:
             return ReadOnlyError("this store cannot be written here", path=path)
         if isinstance(error, lmdb.NotFoundError):
@@ -322,6 +334,8 @@ class Environment:
             return StoreError(f"no address space for the store: {error}", path=path, next_step="raise `ulimit -v`")
         if error.code and error.code > 0:
             return StoreError(
-                f"the store's files failed: {error}", path=path, next_step="see the system's message above"
+                f"the store's files failed: {error}",
+                path=path,
+                next_step="look at the disk and at the file's permissions",
             )
         return CorruptError(f"the LMDB file is damaged: {error}", path=path, next_step="restore it, or record again")

@@ -24,7 +24,10 @@ for number in count(int(sys.argv[3])):
 
 def interrupt(path, name, *, after, first=0) -> int:
     """Kill a recording process once it says that so many entries are flushed; how many it said."""
-    process = python(RECORD_UNTIL_KILLED, path, name, first)
+    return kill(python(RECORD_UNTIL_KILLED, path, name, first), after=after, first=first)
+
+
+def kill(process, *, after, first=0) -> int:
     flushed = 0
     while flushed - first < after:
         flushed = int(process.stdout.readline())
@@ -66,8 +69,11 @@ def test_an_interrupted_session_does_not_replace_a_recording(path):
 
 def test_interrupted_sessions_of_one_name_become_one_recording(path):
     with Store.open(path) as store:
-        for first in (0, 1000):
-            interrupt(path, "test", after=7, first=first)
+        processes = [python(RECORD_UNTIL_KILLED, path, "test", first) for first in (0, 1000)]
+        for first, process in zip((0, 1000), processes, strict=True):
+            process.stdout.readline()
+        for first, process in zip((0, 1000), processes, strict=True):
+            kill(process, after=7, first=first)
         assert [session.interrupted for session in store.open_sessions()] == [True, True]
 
     with Store.open(path) as store:

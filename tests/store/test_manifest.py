@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from replaykit.codec import Kind, Object
 from replaykit.digest import Digest, digest
-from replaykit.errors import CorruptError
+from replaykit.errors import CorruptError, FormatError
 from replaykit.store import Entry, Manifest, Store
 from replaykit.store.manifest import LONGEST_LEAF, build
 
@@ -106,5 +106,5 @@ def test_a_lost_leaf_is_reported_and_healed_by_recording_again(store):
 
 
 def test_what_is_no_manifest_is_refused():
-    with pytest.raises(CorruptError, match="not a manifest"):
+    with pytest.raises(FormatError, match="not a manifest"):
         Manifest(Object(Kind.OUTCOME, b"\xa0"), lambda name: None, None)

@@ -122,9 +122,7 @@ def test_every_flipped_byte_in_the_environment_is_detected(store, compress):
     item = Object.of(Kind.OUTCOME, b"answer" * 700, dtype="float32")
     call = Object(Kind.CALL, b"question")
     recorder = store.begin("repo", "test")
-    recorder.add(
-        Entry(call.digest, PROVENANCE.digest, item.digest), [call, PROVENANCE, item], compress=compress
-    )
+    recorder.add(Entry(call.digest, PROVENANCE.digest, item.digest), [call, PROVENANCE, item], compress=compress)
     recorder.flush()
     frame = stored(store, "obj", item.digest)
 
