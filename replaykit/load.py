@@ -239,8 +239,8 @@ def _model_facts(model: PreTrainedModel) -> dict[str, Any]:
     generation_config = model.generation_config if model.can_generate() else None
     return {
         "class": class_path(original_class(type(model))),
-        "config": [class_path(type(model.config)), _config_values(model.config)],
-        "generation_config": None if generation_config is None else _config_values(generation_config),
+        "config": [class_path(type(model.config)), _config_text(model.config)],
+        "generation_config": None if generation_config is None else _config_text(generation_config),
         "attention": model.config._attn_implementation,
         "dtype": NAMES[model.dtype],
         "parameters": [
@@ -253,10 +253,11 @@ def _model_facts(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def _config_values(config: Any) -> dict[str, Any]:
+def _config_text(config: Any) -> str:
+    """A config as JSON text, which keeps the order of its keys."""
     values = json.loads(config.to_json_string(use_diff=False))
     values.pop("_name_or_path", None)
-    return values
+    return json.dumps(values)
 
 
 def _tokenizer_facts(tokenizer: Any, backend: Any) -> dict[str, Any]:

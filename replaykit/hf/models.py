@@ -42,27 +42,30 @@ class Casts:
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         _, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        return self._replaykit_cast("to", dtype, args, kwargs)
+        return self._replaykit_cast(super().to, dtype, args, kwargs)
 
     def half(self, *args: Any) -> Any:
-        return self._replaykit_cast("half", _CASTS["half"], args, {})
+        return self._replaykit_cast(super().half, _CASTS["half"], args, {})
 
     def float(self, *args: Any) -> Any:
-        return self._replaykit_cast("float", _CASTS["float"], args, {})
+        return self._replaykit_cast(super().float, _CASTS["float"], args, {})
 
     def bfloat16(self) -> Any:
-        return self._replaykit_cast("bfloat16", _CASTS["bfloat16"], (), {})
+        return self._replaykit_cast(super().bfloat16, _CASTS["bfloat16"], (), {})
 
     def double(self) -> Any:
-        return self._replaykit_cast("double", _CASTS["double"], (), {})
+        return self._replaykit_cast(super().double, _CASTS["double"], (), {})
 
     def cuda(self, *args: Any, **kwargs: Any) -> Any:
-        return self._replaykit_cast("cuda", None, args, kwargs)
+        return self._replaykit_cast(super().cuda, None, args, kwargs)
 
     def cpu(self) -> Any:
-        return self._replaykit_cast("cpu", None, (), {})
+        return self._replaykit_cast(super().cpu, None, (), {})
 
-    def _replaykit_cast(self, method: str, dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
+    def _replaykit_cast(
+        self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any
+    ) -> Any:
+        """The program moves or casts the model; `real` is what the class below would do, `dtype` the one asked for."""
         raise NotImplementedError
 
 

@@ -30,9 +30,9 @@ _inside: ContextVar[bool] = ContextVar("replaykit_inside_recorded_call", default
 class RecordedModel(RunHooks, Casts):
     """Stands before the real model's class. Everything is computed by the class below."""
 
-    def _replaykit_cast(self, method: str, dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
+    def _replaykit_cast(self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
         before = self.dtype  # type: ignore[attr-defined]
-        getattr(super(), method)(*args, **kwargs)
+        real(*args, **kwargs)
         binding = self.__dict__["_replaykit"]
         binding.stamp = WeightsStamp(self)  # type: ignore[arg-type]
         if self.dtype != before:  # type: ignore[attr-defined]

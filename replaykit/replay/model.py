@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,7 @@ class ReplayedModel(RunHooks, Casts):
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         raise UnsupportedError("a replayed model has no weights to read")
 
-    def _replaykit_cast(self, method: str, dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
+    def _replaykit_cast(self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
         if dtype is not None:
             self.__dict__["_replaykit"].cast(dtype)
         return self
@@ -66,8 +67,8 @@ def replay_model(facts: dict[str, Any], session: Session, name: str, live: Live 
     `live` gives the real one where the session may ask it. Raises UnsupportedError if the model's class is not here.
     """
     choices.install()
-    config_path, config_values = facts["config"]
-    config = find_class(config_path, PreTrainedConfig).from_dict(config_values)
+    config_path, config_text = facts["config"]
+    config = find_class(config_path, PreTrainedConfig).from_dict(json.loads(config_text))
     config._attn_implementation_internal = facts["attention"]
     config.name_or_path = name
     model = empty_model(subclass(find_class(facts["class"], PreTrainedModel), ReplayedModel))
@@ -80,7 +81,7 @@ def replay_model(facts: dict[str, Any], session: Session, name: str, live: Live 
     model.kernel_config = None
     model.training = facts["training"]
     if facts["generation_config"] is not None:
-        model.generation_config = GenerationConfig.from_dict(facts["generation_config"])
+        model.generation_config = GenerationConfig.from_dict(json.loads(facts["generation_config"]))
     # One parameter without elements, so that next(model.parameters()) tells device and dtype.
     model.register_parameter("weight", torch.nn.Parameter(torch.empty(0, dtype=binding.dtype), requires_grad=False))
     return model

@@ -62,6 +62,8 @@ def _likeness(mine: dict[str, Any], theirs: dict[str, Any]) -> float:
 def _alike(mine: Any, theirs: Any) -> float:
     if mine == theirs:
         return 1.0
+    if type(mine) is type(theirs) and isinstance(mine, (int, float)):
+        return 0.5 / (1 + abs(mine - theirs))
     if isinstance(mine, str) and isinstance(theirs, str):
         return 0.9 * _common(mine, theirs) / max(len(mine), len(theirs), 1)
     if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.dtype == theirs.dtype:
@@ -86,6 +88,8 @@ def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _difference(name: str, mine: Any, theirs: Any) -> str:
+    if type(mine) is type(theirs) and isinstance(mine, (int, float)):
+        return 0.5 / (1 + abs(mine - theirs))
     if isinstance(mine, str) and isinstance(theirs, str):
         at = _common(mine, theirs)
         start = max(at - 20, 0)

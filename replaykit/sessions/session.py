@@ -14,12 +14,12 @@ from ..codec import Object
 from ..digest import Digest
 from ..errors import (
     CorruptError,
-    FormatError,
     NondeterminismError,
     NotRecordedError,
     ReadOnlyError,
     RecordingNotFoundError,
     ReplaykitError,
+    StoreError,
     UsageError,
 )
 from ..store import Entry, Manifest, Recorder, Store
@@ -299,7 +299,7 @@ def _open(settings: Settings, mode: Mode) -> Store:
         return store
     try:
         return Store.open(settings.store, create=False)
-    except FormatError as error:
+    except StoreError as error:
         if settings.store.exists():
             raise
         raise RecordingNotFoundError(
