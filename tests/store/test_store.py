@@ -142,7 +142,7 @@ def test_every_flipped_byte_in_the_environment_is_detected(store, compress):
 
 
 def test_recording_again_heals_a_damaged_object(store):
-    entry, objects = sample(1)
+    entry, _ = sample(1)
     record(store, "a", [1])
     frame = bytearray(stored(store, "obj", entry.outcome))
     frame[-1] ^= 1
