@@ -88,8 +88,6 @@ def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _difference(name: str, mine: Any, theirs: Any) -> str:
-    if type(mine) is type(theirs) and isinstance(mine, (int, float)):
-        return 0.5 / (1 + abs(mine - theirs))
     if isinstance(mine, str) and isinstance(theirs, str):
         at = _common(mine, theirs)
         start = max(at - 20, 0)
