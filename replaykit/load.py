@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class ModelSession(Session):
     def __init__(self, name: str | None, settings: Settings) -> None:
         super().__init__(name, settings)
         self._wrapped: dict[tuple[str, str], Any] = {}
+        self._loading = threading.Lock()
         seeds.listen(self.seeds)
 
     def load(
@@ -143,15 +144,21 @@ class ModelSession(Session):
             self.record(call, facts, provenance)
             return _record(what, real, self, identity)
         facts = outcome.value
-        live = functools.cache(functools.partial(self._go_live, what, name, facts["identity"], fetch))
         replay: Any = replay_model if what == "model" else replay_tokenizer
-        return replay(facts, self, name, live if self.mode is Mode.NEW_EPISODES else None)
+        if self.mode is not Mode.NEW_EPISODES:
+            return replay(facts, self, name, None)
+        fetched: list[Any] = []
 
-    def _go_live(self, what: str, name: str, recorded: bytes, fetch: Callable[[], Any]) -> Any:
-        real = fetch()
-        identity = _identity(what, real)
-        _check_identity(what, name, recorded, identity)
-        return _record(what, real, self, identity)
+        def live() -> Any:
+            with self._loading:
+                if not fetched:
+                    real = fetch()
+                    identity = _identity(what, real)
+                    _check_identity(what, name, facts["identity"], identity)
+                    fetched.append(_record(what, real, self, identity))
+            return fetched[0]
+
+        return replay(facts, self, name, live)
 
 
 def session(

@@ -7,18 +7,17 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from ..calls import Lineage, ModelStep, Node
+from ..calls import Lineage, ModelStep, Node, Outcome
 from ..errors import LineageError
 from .caches import state_of
-from .values import no_cache, python_value
+from .values import Values, no_cache, python_value
 
 
 def rebuilt(cache: Cache, model: Any) -> None:
     """Fill a replayed `cache`, in place, with what its lineage says, computed by the recorded `model`.
 
-    Each call on the way is answered by the model and recorded again; a different answer makes a different key for all
-    that follows only if the inputs differ, so equal lineages stay equal. Raises LineageError for a lineage whose rows
-    come from several calls: such a batch cannot be computed again in one piece.
+    Raises LineageError for a lineage whose rows come from several calls (such a batch cannot be computed again in one
+    piece), and where the model answers a call on the way otherwise than it is recorded.
     """
     state = state_of(cache)
     if state is None or not state.replayed or state.lineage.rows is None:
@@ -36,7 +35,7 @@ def rebuilt(cache: Cache, model: Any) -> None:
             for name, value in arguments.items()
             if name != "training"
         }
-        model(**arguments, past_key_values=cache)
+        _compare(call, model(**arguments, past_key_values=cache), model)
         if keep < state.lineage.length:
             cache.crop(keep - state.lineage.length)
     if state.lineage.names != wanted.names:
@@ -44,6 +43,21 @@ def rebuilt(cache: Cache, model: Any) -> None:
             "the cache was rebuilt, but by another chain of calls than the recorded one",
             expected=repr(wanted),
             actual=repr(state.lineage),
+        )
+
+
+def _compare(call: ModelStep, output: Any, model: Any) -> None:
+    """A step whose answer is recorded must be answered so again, or the cache would not be the one the program saw."""
+    recorded = model.__dict__["_replaykit"].session.recorded_outcomes(call.key)
+    again = Outcome(Values().plain(output)).object.digest
+    if recorded and again not in recorded:
+        raise LineageError(
+            "the real model answers a step of this conversation otherwise than it is recorded,"
+            " so the conversation cannot be taken up where the recording ends",
+            expected=", ".join(digest.hex()[:8] for digest in recorded),
+            actual=again.hex()[:8],
+            asked=call.summary(),
+            to_record="the whole conversation afresh, with mode=\"all\"",
         )
 
 

@@ -230,8 +230,9 @@ def _asked(config: Any) -> dict[str, Any]:
     """What of a resolved generation config is part of the question: values that differ from the library's defaults."""
     values = Values()
     asked = {}
+    defaults = getattr(config, "_get_default_generation_params", dict)()  # since 5.9 filled in where nobody chose
     for name, value in config.to_diff_dict().items():
-        if name in _NOT_ASKED or name.startswith("_") or value is None:
+        if name in _NOT_ASKED or name.startswith("_") or value is None or value == defaults.get(name):
             continue
         try:
             asked[name] = values.plain(value)

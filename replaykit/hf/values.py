@@ -159,6 +159,9 @@ class StoredEncodings(list):  # type: ignore[type-arg]  # BatchEncoding demands 
             self[index] = item
         return item
 
+    def __reduce__(self) -> Any:
+        return list, (list(self),)  # a copy stands for itself, without the session
+
     def __iter__(self) -> Any:
         return (self[index] for index in range(len(self)))
 

@@ -23,6 +23,9 @@ from ..hf.tensors import NAMES, plain_tensor
 from ..hf.values import Values, class_path
 from ..sessions import Session
 
+DRAWS = ("multinomial", "rand_like", "beams")
+"""The choices that advance a random generator, where they draw at all."""
+
 _inside: ContextVar[bool] = ContextVar("replaykit_inside_recorded_call", default=False)
 """Whether a recorded forward call is under way in this thread or task: calls inside it are part of it."""
 
@@ -128,6 +131,7 @@ class RecordingRun(Run):
         self.steps = 0
         self.limit = 0
         self.output: list[str] | None = None
+        self.drew_on_cpu = False
 
     def saw(self, output: Any) -> None:
         """A step returned `output`: its class and dtype are all that stays where nobody can see the logits."""
@@ -136,6 +140,7 @@ class RecordingRun(Run):
 
     def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
         chosen = compute()
+        self.drew_on_cpu |= operation in DRAWS and source.device.type == "cpu"
         tensors = chosen if isinstance(chosen, tuple) else (chosen,)
         self.decisions.append(operation, tuple(plain_tensor(tensor) for tensor in tensors))
         return chosen
@@ -151,6 +156,7 @@ class RecordingRun(Run):
         return processed
 
     def finish(self, error: BaseException | None) -> None:
+        """Keep what the generation had, also where an error broke it off."""
         if self.call is None or not (len(self.decisions) or error is None):
             return
         outcome = {
@@ -162,6 +168,9 @@ class RecordingRun(Run):
             "limited": self.steps >= self.limit,
             "output": self.output,
         }
+        if self.call.seed is not None and self.drew_on_cpu:
+            # What the program draws for itself after a seeded answer is part of what it observes.
+            outcome["random_state"] = plain_tensor(torch.get_rng_state())
         self.model.__dict__["_replaykit"].record(self.call, Outcome(outcome))
 
 

@@ -203,6 +203,8 @@ class ReplayingRun(Run):
     def finish(self, error: BaseException | None) -> None:
         if self.successor is not None:
             self.successor.finish(error)
+        elif error is None and self.at == len(self.decisions) and "random_state" in self.recorded:
+            torch.set_rng_state(torch_tensor(self.recorded["random_state"]))
 
     def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
         session = self.model.__dict__["_replaykit"].session

@@ -113,6 +113,10 @@ class Session:
             self.replayed += 1
         return outcome
 
+    def recorded_outcomes(self, key: Digest) -> list[Digest]:
+        """The digests of what was recorded under `key` before this session began."""
+        return [outcome for _, outcome in self._candidates(key)]
+
     def record(self, call: Call, outcome: Outcome, provenance: Object, *, objects: Sequence[Object] = ()) -> None:
         """Keep what came back. Durable after `flush()`; `objects` are further ones the call refers to."""
         self._check_open()

@@ -372,3 +372,29 @@ def test_threads_count_their_own_seeds(place):
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             assert all(torch.equal(answer, again) for again in pool.map(work, range(4)))
+
+
+@torch.no_grad()
+def test_new_episodes_refuses_a_conversation_the_model_would_have_gone_otherwise(place):
+    """The weights are the recorded ones, but another machine computes other bits: the cache cannot be rebuilt."""
+    with place.record() as session:
+        _, model = session.load(place.source)
+        model(ids(4, 300, 301, 5))
+    with place.record(mode="new_episodes") as session:
+        _, model = session.load(place.source)
+        cache = model(ids(4, 300, 301, 5)).past_key_values
+        real = model.__dict__["_replaykit"].live()
+        real.lm_head.register_forward_hook(lambda module, args, output: output + 1e-3)
+        with pytest.raises(replaykit.LineageError, match="otherwise than it is recorded"):
+            model(ids(302), past_key_values=cache)
+
+
+def test_encoding_of_a_replayed_call_can_be_copied(place):
+    import copy
+
+    with place.record() as session:
+        session.tokenizer(place.source)("hello world")
+    with place.replay() as session:
+        encoded = session.tokenizer(place.source)("hello world")
+        copied = pickle.loads(pickle.dumps(copy.deepcopy(encoded)))
+    assert copied.tokens() == encoded.tokens()
