@@ -1,4 +1,4 @@
-"""Runs scenarios in a process of their own: `python -m tests.record_replay.run record|replay STORE SOURCE OUT`.
+"""Runs scenarios in a process of their own: `python -m tests.record_replay.run record|replay STORE SOURCE OUT [DEVICE]`.
 
 `record` runs each scenario unrecorded and recorded, from the same random state; `replay` runs it from the recording.
 Observations are pickled to OUT, never through replaykit.
@@ -26,7 +26,8 @@ torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()
 
 
-def main(what: str, store: str, source: str, out: str) -> None:
+def main(what: str, store: str, source: str, out: str, device: str = "cpu") -> None:
+    torch.set_default_device(device)
     seen: dict[str, Any] = {}
     for name in SCENARIOS:
         try:
@@ -40,10 +41,10 @@ def record(name: str, store: str, source: str) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(source)
     model = AutoModelForCausalLM.from_pretrained(source, **OPTIONS[name])
     torch.manual_seed(7)
-    state = torch.get_rng_state()
+    states = random_states()
     plain = plain_data(SCENARIOS[name](tokenizer, model, None))
     with replaykit.session(slug(name), mode="once", store=store, fidelity=FIDELITY[name]) as session:
-        torch.set_rng_state(state)
+        set_random_states(states)
         tokenizer, model = session.load(source, **OPTIONS[name])
         recorded = plain_data(SCENARIOS[name](tokenizer, model, session))
     return {"plain": plain, "recorded": recorded}
@@ -56,6 +57,16 @@ def replay(name: str, store: str, source: str) -> dict[str, Any]:
         return {"replayed": plain_data(SCENARIOS[name](tokenizer, model, session)), "repr": repr(session)}
 
 
+def random_states() -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+
+
+def set_random_states(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states[1:])
+
+
 def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -63,7 +74,7 @@ def slug(name: str) -> str:
 def plain_data(value: Any) -> Any:
     """A copy that pickles: caches stand as their length, outputs and encodings as lists of pairs."""
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
+        return value.detach().cpu().clone()
     if isinstance(value, Cache):
         return ("cache", type(value).__name__, int(value.get_seq_length()))
     if isinstance(value, (list, tuple)):
