@@ -110,6 +110,10 @@ class Environment:
         self.locked = True
         self._env: lmdb.Environment | None = None
         self._handles: dict[str, lmdb._Database] = {}
+        self._writing = threading.RLock()  # held by whoever has a write transaction
+        self._gate = threading.Condition(threading.RLock())  # guards what follows
+        self._active = 0
+        self._barred = False
         self._map_size = map_size_bytes
         self._refused = False
         self._reset()

@@ -70,7 +70,7 @@ def test_an_interrupted_session_does_not_replace_a_recording(path):
 def test_interrupted_sessions_of_one_name_become_one_recording(path):
     with Store.open(path) as store:
         processes = [python(RECORD_UNTIL_KILLED, path, "test", first) for first in (0, 1000)]
-        for first, process in zip((0, 1000), processes, strict=True):
+        for process in processes:
             process.stdout.readline()
         for first, process in zip((0, 1000), processes, strict=True):
             kill(process, after=7, first=first)

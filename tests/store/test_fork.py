@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import traceback
 
 import pytest
@@ -68,6 +69,21 @@ def test_a_child_adds_to_the_recorder_of_its_parent_who_seals(store):
     in_child(child)
     recorder.add(*sample(3))
     assert list(recorder.seal()) == [sample(number)[0] for number in (1, 2, 3)]
+
+
+def test_a_child_has_a_writer_of_its_own(store):
+    recorder = store.begin("repo", "test")
+    recorder.add(*sample(1))
+
+    def child():
+        recorder.add(*sample(2))
+        deadline = time.monotonic() + 10
+        while store.stats().pending:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    in_child(child)
+    assert len(recorder.seal()) == 2
 
 
 def test_forks_amid_threads_that_read_and_write(store):
