@@ -54,7 +54,7 @@ class Call:
 
     def summary(self) -> str:
         """The call in one line, for messages."""
-        return ", ".join(f"{name} {_brief(value)}" for name, value in self.plain().items() if name != "identity")
+        return readable(self.plain())
 
     def needs(self) -> Iterator[Digest]:
         """The objects the call refers to beside its tensors."""
@@ -78,6 +78,10 @@ class Load(Call):
     loader: str
     options: Mapping[str, Any]
 
+    def summary(self) -> str:
+        by = "" if self.loader == "wrap" else f" by {self.loader}"
+        return f"{self.what} {self.source!r}{by}{', ' if self.options else ''}{readable(self.options)}"
+
 
 @dataclass(frozen=True)
 class TokenizerCall(Call):
@@ -89,6 +93,10 @@ class TokenizerCall(Call):
     method: str
     arguments: Mapping[str, Any]
     state: Mapping[str, Any]
+
+    def summary(self) -> str:
+        changed = f", with {readable(self.state)}" if self.state else ""
+        return f"{self.method}({readable(dict(self.arguments))}){changed}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,11 @@ class Generation(Call):
     seed: int | None = None
     occurrence: int | None = None
 
+    def summary(self) -> str:
+        facts = {"lineage": self.lineage, "seed": self.seed, "occurrence": self.occurrence}
+        known = {name: value for name, value in facts.items() if value not in (None, b"")}
+        return f"{self.method}({readable({**self.inputs, **self.config, **known}, 300)})"
+
     def needs(self) -> Iterator[Digest]:
         yield from super().needs()
         yield from parents(self.lineage)
@@ -145,6 +158,10 @@ class ModelStep(Call):
     inputs: Mapping[str, Any]
     lineage: bytes = b""
     cache: str = ""
+
+    def summary(self) -> str:
+        on = f" on a cache of {len(self.lineage) // NAME_SIZE} rows, lineage {readable(self.lineage)}" if self.lineage else ""
+        return f"forward({readable(dict(self.inputs))}){on}"
 
     @cached_property
     def object(self) -> Object:
@@ -194,11 +211,17 @@ def refer(value: Any, tensors: list[Object]) -> Any:
     return value
 
 
-def _brief(value: Any) -> str:
+def readable(value: Any, limit: int = 120) -> str:
+    """A plain value in one line of at most `limit` characters, for messages."""
+    if isinstance(value, dict) and set(value) == {"map"}:
+        value = dict(value["map"])
     if isinstance(value, bytes):
-        return value[:4].hex()
-    if isinstance(value, dict):
-        text = ", ".join(f"{name}={_brief(item)}" for name, item in value.items())
+        text = value[:4].hex()
+    elif isinstance(value, Mapping):
+        shown = (f"{name}={readable(item, limit)}" for name, item in value.items() if name != "identity" and item != {})
+        text = ", ".join(shown)
+    elif isinstance(value, list):
+        text = f"[{', '.join(readable(item, limit) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"
     else:
         text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."

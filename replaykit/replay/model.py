@@ -52,6 +52,19 @@ class ReplayedModel(RunHooks, Casts):
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         raise UnsupportedError("a replayed model has no weights to save")
 
+    def get_input_embeddings(self) -> Any:
+        raise UnsupportedError("a replayed model has no embeddings: only its own calls were recorded")
+
+    def get_output_embeddings(self) -> Any:
+        raise UnsupportedError("a replayed model has no output embeddings: only its own calls were recorded")
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)  # type: ignore[misc]
+        except AttributeError as error:
+            message = f"a replayed {type(self).__name__} has no {name!r}: it has neither weights nor inner modules"
+            raise AttributeError(message, name=name, obj=self) from error
+
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         raise UnsupportedError("a replayed model has no weights to read")
 
@@ -226,11 +239,11 @@ class ReplayingRun(Run):
         return chosen[0] if len(chosen) == 1 else chosen
 
     def _beyond(self, session: Session) -> Any:
-        reason = "goes on" if self.recorded["complete"] else "was broken off"
+        end = "ends" if self.recorded["complete"] else "was broken off"
         assert isinstance(self.call, Generation)
         return session.miss(
             self.call,
-            f"this generation is longer than its recording, which {reason} no further than token {self.steps_recorded}.",
+            f"this generation is longer than its recording, which {end} at token {self.steps_recorded}.",
             recorded_tokens=self.steps_recorded,
         )
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from ..calls import Call
-from ..calls.call import refer
+from ..calls.call import readable, refer
 from ..codec import Kind, Tensor, decode
 from ..digest import short
 from ..errors import CorruptError
@@ -21,16 +21,19 @@ def describe_nearest(call: Call, manifest: Manifest | None, store: Store) -> str
     if manifest is None:
         return None
     mine = _flat({name: refer(value, []) for name, value in call.plain().items()})
+    same = [name for name in ("what", "method") if name in mine]
     best: tuple[float, int, dict[str, Any]] | None = None
     for number, entry in enumerate(islice(manifest, LOOKED_AT)):
         theirs = _call_fields(store, entry.key, call.op)
-        if theirs is not None:
+        if theirs is not None and all(theirs.get(name) == mine[name] for name in same):
             score = _likeness(mine, theirs)
             if best is None or score > best[0]:
                 best = (score, number, theirs)
     if best is None:
-        return f"no {call.title} is recorded under this name"
+        return f"nothing: no {' '.join([mine[name] for name in same] + [call.title])} is recorded under this name"
     _, number, theirs = best
+    if mine == theirs:
+        return None  # the call itself is recorded; what is missing, the error says
     return f"entry {number}: {_first_difference(mine, theirs)}"
 
 
@@ -84,7 +87,7 @@ def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
             return f"{name} is absent here, {_show(theirs[name])} recorded"
         if mine[name] != theirs[name]:
             return _difference(name, mine[name], theirs[name])
-    return "equal in every field"
+    raise AssertionError("two calls that differ differ in some field")
 
 
 def _difference(name: str, mine: Any, theirs: Any) -> str:
@@ -103,5 +106,4 @@ def _difference(name: str, mine: Any, theirs: Any) -> str:
 def _show(value: Any) -> str:
     if isinstance(value, bytes):
         return short(value) if value else "none"
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return readable(value, 80)

@@ -126,7 +126,7 @@ def test_longer_than_recorded(place):
     with place.replay() as session, session.expect_misses():
         _, model = session.load(place.source)
         shorter = model.generate(PROMPT, max_new_tokens=4, eos_token_id=1023)
-        with pytest.raises(NotRecordedError, match="no further than token 6") as miss:
+        with pytest.raises(NotRecordedError, match="ends at token 6") as miss:
             model.generate(PROMPT, max_new_tokens=9, eos_token_id=1023)
 
     assert torch.equal(shorter, recorded[:, :-2])

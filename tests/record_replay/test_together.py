@@ -288,7 +288,7 @@ def test_aborted_generation_leaves_what_it_had(place):
         assert torch.equal(model.generate(prompt, max_new_tokens=6, **options), whole)
     with place.replay() as session, session.expect_misses():
         _, model = session.load(place.source)
-        with pytest.raises(replaykit.NotRecordedError, match="broken off no further than token 4"):
+        with pytest.raises(replaykit.NotRecordedError, match="broken off at token 4"):
             model.generate(prompt, max_new_tokens=6, do_sample=True, **options)
 
 
