@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from .calls import Load, Outcome
+from .calls import Load
 from .errors import IdentityError, UsageError
 from .hf import seeds
-from .hf.fingerprint import model_identity
 from .hf.models import original_class
-from .hf.provenance import model_provenance, tokenizer_provenance
-from .hf.tensors import NAMES
-from .hf.tokenizers import tokenizer_attributes, tokenizer_backend, tokenizer_identity, tokenizer_state
-from .hf.values import Values, class_path
+from .hf.sources import load_questions, wrap_question
+from .hf.values import class_path
+from .record.facts import describe, identity_of
 from .record.model import record_model
 from .record.sampler import record_sampler
 from .record.tokenizer import record_tokenizer
@@ -29,16 +25,9 @@ from .replay.tokenizer import replay_tokenizer
 from .sessions import Session, Settings
 from .sessions.mode import Mode
 
-# Where a model is put and how it is fetched does not change what is asked for.
-_NOT_ASKED = frozenset(
-    "cache_dir device_map force_download local_files_only low_cpu_mem_usage max_memory offload_buffers offload_folder"
-    " offload_state_dict output_loading_info proxies resume_download token trust_remote_code use_safetensors".split()
-)
 _FOR_TOKENIZERS = frozenset(
     "cache_dir force_download local_files_only proxies revision subfolder token trust_remote_code use_fast".split()
 )
-_WRAPPED = "wrap"
-
 
 class ModelSession(Session):
     """A session that gives out models, tokenizers and samplers.
@@ -80,7 +69,7 @@ class ModelSession(Session):
         def fetch() -> PreTrainedModel:
             return loader.from_pretrained(source, **options)
 
-        questions = _questions("model", source, loader, options)
+        questions = load_questions("model", source, loader, options)
         return self._give("model", questions, str(source), fetch)
 
     def tokenizer(
@@ -98,7 +87,7 @@ class ModelSession(Session):
         def fetch() -> PreTrainedTokenizerBase:
             return loader.from_pretrained(source, **options)
 
-        questions = _questions("tokenizer", source, loader, options)
+        questions = load_questions("tokenizer", source, loader, options)
         return self._give("tokenizer", questions, str(source), fetch)
 
     def wrap(self, thing: Any, *, name: str) -> Any:
@@ -115,10 +104,10 @@ class ModelSession(Session):
             raise UsageError(f"wrap takes a transformers model or tokenizer, not a {class_path(type(thing))}")
         if "_replaykit" in thing.__dict__ and thing.__dict__["_replaykit"].session is not self:
             _unwrap(thing)
-        given = self._give(what, [Load(what, name, _WRAPPED, {})], name, lambda: thing)
+        given = self._give(what, [wrap_question(what, name)], name, lambda: thing)
         if given is not thing:
             binding = given.__dict__["_replaykit"]
-            _check_identity(what, name, binding.facts["identity"], _identity(what, thing))
+            _check_identity(what, name, binding.facts["identity"], identity_of(what, thing))
         self._wrapped[what, name] = given
         return given
 
@@ -140,7 +129,7 @@ class ModelSession(Session):
         outcome = self.recall(call)
         if outcome is None:
             real = fetch()
-            facts, identity, provenance = _describe(what, real)
+            facts, identity, provenance = describe(what, real)
             self.record(call, facts, provenance)
             return _record(what, real, self, identity)
         facts = outcome.value
@@ -153,7 +142,7 @@ class ModelSession(Session):
             with self._loading:
                 if not fetched:
                     real = fetch()
-                    identity = _identity(what, real)
+                    identity = identity_of(what, real)
                     _check_identity(what, name, facts["identity"], identity)
                     fetched.append(_record(what, real, self, identity))
             return fetched[0]
@@ -182,102 +171,8 @@ def session(
     return ModelSession(name, settings)
 
 
-def _questions(what: str, source: str | os.PathLike[str], loader: Any, options: dict[str, Any]) -> list[Load]:
-    """The ways in which this load may have been recorded: by the source's name, or wrapped under it."""
-    asked = {name: _option(value) for name, value in sorted(options.items()) if name not in _NOT_ASKED and value is not None}
-    if "torch_dtype" in asked:
-        asked.setdefault("dtype", asked.pop("torch_dtype"))
-    names = source_names(source)
-    return [Load(what, name, loader.__name__, asked) for name in names] + [
-        Load(what, name, _WRAPPED, {}) for name in names if not asked
-    ]
-
-
-def source_names(source: str | os.PathLike[str]) -> list[str]:
-    """What a source may be known by, likeliest first.
-
-    A hub id is known by itself; a local path by its last part, which does not depend on the machine. Whether
-    "models/tiny" is the one or the other cannot be told once the directory is gone, so a replay tries both.
-    """
-    text = os.fspath(source)
-    alias = Path(text).name or text
-    is_path = os.path.isdir(text) or not isinstance(source, str) or text.startswith((".", "~", os.sep)) or text.count("/") > 1
-    return [alias] if is_path and os.path.isabs(text) else list(dict.fromkeys([alias, text] if is_path else [text, alias]))
-
-
-def _option(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.removeprefix("torch.")
-    if hasattr(value, "to_dict"):
-        return json.loads(json.dumps(value.to_dict(), default=str, sort_keys=True))
-    plain = Values().plain(value)
-    return plain["dtype"] if isinstance(plain, dict) and set(plain) == {"dtype"} else plain
-
-
-def _describe(what: str, real: Any) -> tuple[Outcome, Any, Any]:
-    """What a replay needs to know of the real thing, its identity, and where that was found out."""
-    identity = _identity(what, real)
-    files: Iterable[Any]
-    if what == "model":
-        facts, files, provenance = _model_facts(real), (), model_provenance(real)
-    else:
-        backend = tokenizer_backend(real)
-        facts, files, provenance = _tokenizer_facts(real, backend), [backend] if backend else [], tokenizer_provenance()
-    facts["identity"] = identity.digest
-    return Outcome(facts, files=(identity, *files)), identity, provenance
-
-
-def _identity(what: str, real: Any) -> Any:
-    return model_identity(real) if what == "model" else tokenizer_identity(real, tokenizer_backend(real))
-
-
 def _record(what: str, real: Any, session: ModelSession, identity: Any) -> Any:
     return record_model(real, session, identity) if what == "model" else record_tokenizer(real, session, identity)
-
-
-def _model_facts(model: PreTrainedModel) -> dict[str, Any]:
-    attributes = {
-        name: value
-        for name, value in model.__dict__.items()
-        if not name.startswith("_") and type(value) in (bool, int, float, str, type(None))
-    }
-    for machine in ("name_or_path", "training"):
-        attributes.pop(machine, None)
-    generation_config = model.generation_config if model.can_generate() else None
-    return {
-        "class": class_path(original_class(type(model))),
-        "config": [class_path(type(model.config)), _config_text(model.config)],
-        "generation_config": None if generation_config is None else _config_text(generation_config),
-        "attention": model.config._attn_implementation,
-        "dtype": NAMES[model.dtype],
-        "parameters": [
-            model.num_parameters(only_trainable=trainable, exclude_embeddings=exclude)
-            for trainable in (False, True)
-            for exclude in (False, True)
-        ],
-        "training": model.training,
-        "attributes": attributes,
-    }
-
-
-def _config_text(config: Any) -> str:
-    """A config as JSON text, which keeps the order of its keys."""
-    values = json.loads(config.to_json_string(use_diff=False))
-    values.pop("_name_or_path", None)
-    return json.dumps(values)
-
-
-def _tokenizer_facts(tokenizer: Any, backend: Any) -> dict[str, Any]:
-    tokens = tokenizer.all_special_tokens
-    return {
-        "class": class_path(original_class(type(tokenizer))),
-        "attributes": tokenizer_attributes(tokenizer),
-        "state": tokenizer_state(tokenizer),
-        "special_ids": dict(zip(tokens, tokenizer.convert_tokens_to_ids(tokens), strict=True)),
-        "length": len(tokenizer),
-        "vocab_size": tokenizer.vocab_size,
-        "backend": None if backend is None else backend.digest,
-    }
 
 
 def _check_identity(what: str, name: str, recorded: bytes, identity: Any) -> None:

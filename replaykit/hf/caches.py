@@ -20,6 +20,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from ..calls import Lineage
 from ..errors import LineageError, UnsupportedError
+from .values import find_class
 
 _STATE = "_replaykit"
 _wrapped: set[type] = set()
@@ -89,6 +90,22 @@ def adopt(cache: Cache, *, replayed: bool) -> CacheState:
     _wrap_class(type(cache))
     state = cache.__dict__[_STATE] = CacheState(Lineage(), replayed=replayed)
     return state
+
+
+def is_live(cache: Cache) -> bool:
+    """Whether the cache holds what the real model computed, rather than a lineage alone."""
+    state = state_of(cache)
+    return state is not None and not state.replayed and state.lineage.rows is not None
+
+
+def empty_cache(path: str, config: Any) -> Cache:
+    """The cache a model makes when none is passed, as transformers makes it: never filled, its lineage answers."""
+    cls = find_class(path, Cache)
+    if cls is not DynamicCache:
+        raise UnsupportedError(f"the recorded model returned a {cls.__name__} of its own making, which cannot be replayed")
+    cache = cls(config=config)
+    adopt(cache, replayed=True)
+    return cache
 
 
 def settle(cache: Cache, state: CacheState) -> None:

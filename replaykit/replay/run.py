@@ -1,0 +1,167 @@
+"""A run of `generate()` that follows a recorded one: the loop is transformers' own, the choices are the recording's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+from transformers.cache_utils import DynamicCache
+from transformers.utils import ModelOutput
+
+from ..calls import Decisions, Generation, Outcome
+from ..errors import DivergenceError, FidelityError
+from ..hf.caches import empty_cache, meet
+from ..hf.runs import Run, RunProcessors
+from ..hf.steps import CACHE_NAMES, read_step
+from ..hf.tensors import DTYPES, torch_tensor
+from ..hf.values import class_path, find_class
+from ..sessions import Session
+
+
+class ReplayingRun(Run):
+    """One `generate()` that follows a recorded one."""
+
+    def __init__(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(model, args, kwargs)
+        self.decisions = Decisions()
+        self.recorded: dict[str, Any] = {}
+        self.at = 0
+        self.steps = 0
+        self.successor: Run | None = None
+
+    def follow(self, outcome: Outcome) -> None:
+        self.recorded = outcome.value
+        self.decisions = Decisions.from_plain(self.recorded["decisions"])
+        if self.observed and not self.recorded["observed"]:
+            self.model.__dict__["_replaykit"].session.refuse(
+                FidelityError(
+                    "the logits of this generation were not stored: nobody could see them when it was recorded",
+                    level="full",
+                    asked=self.call.summary() if self.call else None,
+                    to_record='fidelity="full", or with the same output_scores, output_logits or processors as now',
+                )
+            )
+
+    def hand_over(self, successor: Run) -> None:
+        """The real model runs this generation: `successor` records it."""
+        self.successor = successor
+        successor.call = self.call
+        successor.observed = self.observed
+        successor.tracked = self.tracked
+        successor.processors = self.processors
+
+    def finish(self, error: BaseException | None) -> None:
+        if self.successor is not None:
+            self.successor.finish(error)
+        elif error is None and self.at == len(self.decisions) and "random_state" in self.recorded:
+            torch.set_rng_state(torch_tensor(self.recorded["random_state"]))
+
+    def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
+        session = self.model.__dict__["_replaykit"].session
+        if self.at >= len(self.decisions):
+            session.refuse(self._beyond(session))
+        recorded, tensors = self.decisions.choices[self.at]
+        if recorded != operation:
+            session.refuse(
+                DivergenceError(
+                    f"at choice {self.at} of this generation the library chooses in another way than when it was recorded",
+                    expected=recorded,
+                    actual=operation,
+                )
+            )
+        self.at += 1
+        chosen = tuple(torch_tensor(tensor) for tensor in tensors)
+        if self.observed:
+            self._check(operation, compute, source, chosen[0])
+        return chosen[0] if len(chosen) == 1 else chosen
+
+    def _beyond(self, session: Session) -> Any:
+        end = "ends" if self.recorded["complete"] else "was broken off"
+        assert isinstance(self.call, Generation)
+        return session.miss(
+            self.call,
+            f"this generation is longer than its recording, which {end} at token {self.steps_recorded}.",
+            recorded_tokens=self.steps_recorded,
+        )
+
+    @property
+    def steps_recorded(self) -> int:
+        return self.recorded["steps"]
+
+    def _check(self, operation: str, compute: Callable[[], Any], source: torch.Tensor, chosen: torch.Tensor) -> None:
+        """The program's own processors run again: do they still allow what was chosen?"""
+        if operation == "multinomial":
+            if source.shape[:-1] == chosen.shape[:-1] and bool((source.gather(-1, chosen) <= 0).any()):
+                self._diverged("the recorded token has probability 0 now", chosen, source.argmax(-1, keepdim=True))
+        elif operation == "argmax" and self.processors:
+            live = compute()
+            if not torch.equal(live, chosen):
+                self._diverged("the processors now lead to another token", chosen, live)
+
+    def _diverged(self, what: str, expected: torch.Tensor, actual: torch.Tensor) -> None:
+        self.model.__dict__["_replaykit"].session.refuse(
+            DivergenceError(
+                f"at token {self.steps} of this generation: {what}",
+                expected=expected.flatten().tolist(),
+                actual=actual.flatten().tolist(),
+                processors=", ".join(self.processors) or None,
+            )
+        )
+
+    def process(
+        self, processors: LogitsProcessorList, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        assert isinstance(processors, RunProcessors)
+        self.steps += 1
+        if not self.observed:
+            return scores  # a stand-in: nobody looks, and the choice is recorded
+        live = processors.live(input_ids, scores, **kwargs)
+        kept = self.recorded["scores"]
+        if self.steps > len(kept) or kept[self.steps - 1] is None:
+            return live
+        recorded = torch_tensor(kept[self.steps - 1])
+        if torch.equal(live, recorded):
+            return live
+        # Another processor's arithmetic may differ in the last bits, a changed function of the program's does in more.
+        if self.processors and not torch.allclose(live, recorded, rtol=1e-4, atol=1e-4, equal_nan=True):
+            differs = ~torch.isclose(live, recorded, rtol=1e-4, atol=1e-4, equal_nan=True)
+            at = differs.nonzero()[0].tolist()
+            self._diverged(
+                f"the processors now score token id {at[-1]} of row {at[0]} otherwise",
+                recorded[tuple(at)],
+                live[tuple(at)],
+            )
+        return recorded
+
+    def stand_in(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a step returns whose logits nobody can see: as many rows, one column, no numbers."""
+        cache = next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
+        tokens = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+        batch, positions = tokens.shape[:2]
+        if self.tracked:
+            step = read_step(model, model.__dict__["_replaykit"].identity, args, kwargs, replayed=True)
+            if cache is None and kwargs.get("use_cache", True):
+                cache = empty_cache(class_path(DynamicCache), model.config)
+            step.fill(cache, replayed=True)
+        elif cache is not None:
+            meet(cache, replayed=True).lineage.advance_unnamed(positions, batch)
+        path, dtype = self.recorded["output"]
+        logits = torch.zeros((batch, 1, 1), dtype=DTYPES[dtype])
+        return find_class(path, ModelOutput)(logits=logits, past_key_values=cache)
+
+
+def longest(outcomes: list[Outcome]) -> Outcome | None:
+    """Of generations of which each is the beginning of the next, the longest, with logits if any has them."""
+    ranked = sorted(outcomes, key=lambda outcome: (outcome.value["steps"], outcome.value["observed"]))
+    best = Decisions.from_plain(ranked[-1].value["decisions"])
+    if not all(best.agrees_with(Decisions.from_plain(other.value["decisions"])) for other in ranked[:-1]):
+        return None
+    return ranked[-1]
+
+
+def too_short(outcome: Outcome, steps: int) -> bool:
+    """Whether a recorded generation ended at its limit, and now a longer one is asked for."""
+    value = outcome.value
+    return value["steps"] < steps and (value["limited"] or not value["complete"])
