@@ -1,0 +1,49 @@
+"""Records a chat in one process; replays it in another, which has no model, and compares every bit.
+
+    python docs/demo/demo.py
+
+`chat.py` is the program that is recorded, `record.py` and `replay.py` are the two processes.
+Exit status 1 if anything differs or what should happen did not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TINY_LM = HERE.parents[1] / "fixtures" / "tiny-lm"
+QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="replaykit-demo-") as directory:
+        model, store, notes = (Path(directory) / name for name in ("tiny-lm", "store", "notes.pt"))
+        shutil.copytree(TINY_LM, model)
+
+        print(f"One process records, with the model in {model} ({kilobytes(model)} KB):\n")
+        run("record.py", directory, model, store, notes)
+
+        shutil.rmtree(model)
+        print(f"\nThe model is deleted. Another process replays, from the store alone ({kilobytes(store)} KB):\n")
+        run("replay.py", directory, model, store, notes)
+
+
+def run(script, directory, *arguments):
+    """Run one of the two processes, in `directory`. Ends the demo if it fails."""
+    sys.stdout.flush()
+    process = subprocess.run([sys.executable, "-B", HERE / script, *arguments], cwd=directory, env=os.environ | QUIET)
+    if process.returncode:
+        sys.exit(f"{script} failed")
+
+
+def kilobytes(directory):
+    return round(sum(path.stat().st_size for path in directory.rglob("*")) / 1000)
+
+
+if __name__ == "__main__":
+    main()
