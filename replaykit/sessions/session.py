@@ -29,7 +29,6 @@ from .seeds import SeedScopes
 from .settings import Settings, checked_name
 
 Self = TypeVar("Self", bound="Session")
-Ask = Callable[[], Outcome]
 Choose = Callable[[list[Outcome]], "Outcome | None"]
 
 
@@ -81,18 +80,6 @@ class Session:
         return f"<Session {state}{self.mode.value} {self.name or '(any recording)'}: {', '.join(parts)}>"
 
     # -- answering
-
-    def answer(self, call: Call, ask: Ask | None = None, *, provenance: Object | None = None) -> Outcome:
-        """What the recording says to `call`, or what `ask` says, recorded; `ask=None` where there is nobody to ask.
-
-        Raises MissError if the call is new and the mode (or the lack of anybody to ask) refuses it.
-        """
-        outcome = self.recall(call, can_ask=ask is not None)
-        if outcome is None:
-            assert ask is not None and provenance is not None
-            outcome = ask()
-            self.record(call, outcome, provenance)
-        return outcome
 
     def recall(self, call: Call, *, can_ask: bool = True, choose: Choose | None = None) -> Outcome | None:
         """The recorded outcome of `call`; None if it is new and this session records it.
