@@ -39,7 +39,7 @@ def main(source, store, notes):
         show(message["role"], message["content"])
     show("own loop", OPENING + parts["own loop"]["seen"]["chunks"][0])
     torch.save(parts, notes)
-    return [difference for name, part in parts.items() for difference in part.pop("differences")]
+    return [f"{name}: recording changed the {what}" for name, part in parts.items() for what in part["changed"]]
 
 
 def show(who, text):
@@ -61,7 +61,7 @@ def run_both(session, program, live, recorded):
         "live_ms": live_ms,
         "recording_ms": recording_ms,
         "stored_bytes": stored_bytes(session) - before,
-        "differences": differences("recording", expected, seen),
+        "changed": differences(expected, seen),
     }
 
 

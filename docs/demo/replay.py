@@ -42,8 +42,8 @@ def main(source, store, notes):
                 seen, part["replay_ms"] = timed(answer, tokenizer, model, part["messages"])
             else:
                 seen, part["replay_ms"] = timed(continue_text, tokenizer, model, pick, part["opening"])
-            part["differences"] = differences(name, part["seen"], seen)
-            problems += part["differences"]
+            part["differ"] = differences(part["seen"], seen)
+            problems += [f"{name}: replay gives other {what}" for what in part["differ"]]
         print(f"  order         {', '.join(ORDER)}\n")
         print_table(parts)
 
@@ -68,10 +68,10 @@ def print_table(parts):
     print("  part        tokens   live ms   recording ms   replay ms   bytes/token   identical")
     for name, part in parts.items():
         tokens = len(part["seen"]["tokens"])
-        compared = " and ".join(part["seen"]) if len(part["seen"]) < 3 else ", ".join(part["seen"])
+        verdict = f"NO, not the {', '.join(part['differ'])}" if part["differ"] else f"yes: {', '.join(part['seen'])}"
         print(
             f"  {name:10} {tokens:7} {part['live_ms']:9.0f} {part['recording_ms']:14.0f} {part['replay_ms']:11.0f}"
-            f" {part['stored_bytes'] / tokens:13,.0f}   {'NO' if part['differences'] else 'yes'}: {compared}"
+            f" {part['stored_bytes'] / tokens:13,.0f}   {verdict}"
         )
 
 
