@@ -1,6 +1,6 @@
 """The first process: runs each part as it is and then under a recording, and notes what it saw in a file of its own.
 
-    python record.py MODEL_DIRECTORY STORE NOTES
+Run by `demo.py` as: python record.py MODEL_DIRECTORY STORE NOTES
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The second process: replays the parts in another order and compares them with what the first process noted.
 
-    python replay.py MODEL_DIRECTORY STORE NOTES
+Run by `demo.py` as: python replay.py MODEL_DIRECTORY STORE NOTES
 """
 
 from __future__ import annotations
