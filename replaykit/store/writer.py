@@ -61,6 +61,7 @@ class Writer:
         self._objects: dict[Digest, tuple[Object, int]] = {}
         self._rows: dict[Digest, dict[Entry, tuple[Row, int]]] = {}
         self._bytes = 0
+        self._count = 0
         self._waiting_since = 0.0
         self._failure: Exception | None = None
         self._lost: list[Entry] = []
@@ -85,6 +86,7 @@ class Writer:
                 self._waiting_since = time.monotonic()
             self._queue.append(record)
             self._bytes += size
+            self._count += 1
             self._show(record)
             if self._thread is None:
                 self._start()
@@ -126,8 +128,8 @@ class Writer:
 
     @property
     def pending(self) -> int:
-        """How many records wait."""
-        return len(self._queue)
+        """How many records are not durable yet, those of a batch that is being written among them."""
+        return self._count
 
     def stop(self) -> None:
         """Write what waits and let nothing more be added."""
@@ -186,6 +188,7 @@ class Writer:
                     for record in batch:
                         self._hide(record)
                         self._bytes -= record.size_bytes
+                        self._count -= 1
                     self._waiting_since = time.monotonic()
                     self._changed.notify_all()
 
