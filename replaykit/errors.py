@@ -19,7 +19,8 @@
     ├── UnsupportedError (TypeError)    cannot be recorded faithfully
     └── UsageError     (ValueError)     an argument or a setting is wrong
 
-Facts are attributes; the text derives from them. Each class carries a stable `kind` for programs; kinds are append-only.
+Facts are attributes; the text derives from them. Each class carries a stable `kind` for programs; kinds are
+append-only.
 """
 
 from __future__ import annotations

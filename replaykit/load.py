@@ -26,8 +26,19 @@ from .sessions import Session, Settings
 from .sessions.mode import Mode
 
 _FOR_TOKENIZERS = frozenset(
-    "cache_dir force_download local_files_only proxies revision subfolder token trust_remote_code use_fast".split()
+    {
+        "cache_dir",
+        "force_download",
+        "local_files_only",
+        "proxies",
+        "revision",
+        "subfolder",
+        "token",
+        "trust_remote_code",
+        "use_fast",
+    }
 )
+
 
 class ModelSession(Session):
     """A session that gives out models, tokenizers and samplers.
@@ -54,9 +65,7 @@ class ModelSession(Session):
         options.pop("use_fast", None)
         return tokenizer, self.model(source, model_class=model_class, **options)
 
-    def model(
-        self, source: str | os.PathLike[str], *, model_class: Any = None, **options: Any
-    ) -> PreTrainedModel:
+    def model(self, source: str | os.PathLike[str], *, model_class: Any = None, **options: Any) -> PreTrainedModel:
         """The model of `source`, by `AutoModelForCausalLM` unless `model_class` says otherwise.
 
         In a session that replays, nothing of the source needs to exist. Raises MissError if it was not recorded.
@@ -118,13 +127,13 @@ class ModelSession(Session):
         """
         if not callable(sampler):
             raise UsageError(f"sampler takes a callable, not a {class_path(type(sampler))}")
-        known_as = name or getattr(sampler, "__qualname__", type(sampler).__qualname__)
+        known_as = name if name is not None else str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
         return record_sampler(sampler, self, known_as)
 
     # -- inside
 
     def _give(self, what: str, questions: list[Load], name: str, fetch: Callable[[], Any]) -> Any:
-        """Record the real thing that `fetch` brings, or replay it, whichever the mode says of the first known question."""
+        """Record the real thing that `fetch` brings, or replay it, as the mode says of the first known question."""
         call = next((question for question in questions if self._candidates(question.key)), questions[0])
         outcome = self.recall(call)
         if outcome is None:

@@ -1,8 +1,8 @@
 """What was asked and what came back, as plain data, and the key that names each question.
 
-Nouns: *call* (`Load`, `TokenizerCall`, `ModelStep`, `Generation`, `SamplerCall`), *identity*, *lineage* (`Node`, `ROOT`),
-*outcome*, *decisions*. A call's key is the digest of its canonical bytes, so a stored call is an object named by its key.
-Knows neither torch nor the store.
+Nouns: *call* (`Load`, `TokenizerCall`, `ModelStep`, `Generation`, `SamplerCall`), *identity*, *lineage* (`Node`,
+`ROOT`), *outcome*, *decisions*. A call's key is the digest of its canonical bytes, so a stored call is an object named
+by its key. Knows neither torch nor the store.
 """
 
 from .call import Call, Generation, Load, ModelStep, SamplerCall, TokenizerCall

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, ClassVar
 
 from ..codec import Kind, Object, Ref, Tensor, encode
+from ..codec.lazy import lazy
 from ..digest import SIZE, Digest
 from .key import step_header, step_payload
 from .lineage import NAME_SIZE
@@ -28,7 +28,7 @@ class Call:
     title: ClassVar[str]
     __hash__ = None  # type: ignore[assignment]  # named by key, not by hash
 
-    @cached_property
+    @lazy
     def object(self) -> Object:
         """The call as an object of the store; its digest is the key."""
         tensors: list[Object] = []
@@ -37,7 +37,7 @@ class Call:
         self.__dict__["tensors"] = tuple(tensors)
         return Object.of(Kind.CALL, encode([self.op, plain]), refs=tuple(dict.fromkeys(refs)))
 
-    @cached_property
+    @lazy
     def tensors(self) -> tuple[Object, ...]:
         """The large tensors the call refers to, as objects."""
         self.object  # noqa: B018  # making the call's object finds them
@@ -50,7 +50,8 @@ class Call:
     def plain(self) -> dict[str, Any]:
         """The fields as canonical values. A field at its default is left out, so that a later field changes no key."""
         values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value, default in values if value != default}
+        kept = ((name, value) for name, value, default in values if value != default)
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in kept}
 
     def summary(self) -> str:
         """The call in one line, for messages."""
@@ -160,10 +161,12 @@ class ModelStep(Call):
     cache: str = ""
 
     def summary(self) -> str:
-        on = f" on a cache of {len(self.lineage) // NAME_SIZE} rows, lineage {readable(self.lineage)}" if self.lineage else ""
-        return f"forward({readable(dict(self.inputs))}){on}"
+        step = f"forward({readable(dict(self.inputs))})"
+        if not self.lineage:
+            return step
+        return f"{step} on a cache of {len(self.lineage) // NAME_SIZE} rows, lineage {readable(self.lineage)}"
 
-    @cached_property
+    @lazy
     def object(self) -> Object:
         # The hot path: the same bytes as Call.object, packed by hand (tests/calls/test_keys.py holds them together).
         tensors: list[Object] = []

@@ -41,7 +41,11 @@ class Decisions:
             if not runs or _form(runs[-1][0]) != _form(choice):
                 runs.append([])
             runs[-1].append(choice)
-        return [[run[0][0], len(run), [_stack(column) for column in zip(*(c[1] for c in run), strict=True)]] for run in runs]
+        columns = [zip(*(tensors for _, tensors in run), strict=True) for run in runs]
+        return [
+            [run[0][0], len(run), [_stack(tensors) for tensors in column]]
+            for run, column in zip(runs, columns, strict=True)
+        ]
 
     @classmethod
     def from_plain(cls, runs: list[Any]) -> Decisions:

@@ -1,7 +1,7 @@
 """Keys of model steps, packed by hand: the hot path of recording and replay.
 
-The bytes are exactly the canonical CBOR that `Call.object` would make, several times faster; tests/calls/test_keys.py holds the
-two together.
+The bytes are exactly the canonical CBOR that `Call.object` would make, several times faster; tests/calls/test_keys.py
+holds the two together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TENSOR_TAG = b"\xd9\x9c\x44\x83"  # tag 40004, array of 3
 
 def step_payload(identity: bytes, inputs: Mapping[str, Any], lineage: bytes, cache: str) -> bytes:
     """Canonical CBOR of ["step", {"cache", "inputs", "lineage", "identity"}], fields at their defaults left out."""
-    parts = [b"\x82\x64step", bytes((0xA2 + (lineage != b"") + (cache != ""),))]
+    parts: list[bytes | memoryview] = [b"\x82\x64step", bytes((0xA2 + (lineage != b"") + (cache != ""),))]
     if cache:
         parts += (b"\x65cache", _text(cache))
     parts += (b"\x66inputs", _head(0xA0, len(inputs)))

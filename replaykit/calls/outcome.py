@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from ..codec import Kind, Object, Ref, Tensor, decode, encode
+from ..codec.lazy import lazy
 from ..digest import Digest
 from ..errors import CorruptError
 from .call import refer
@@ -37,7 +37,7 @@ class Outcome:
     files: tuple[Object, ...] = ()
     __hash__ = None  # type: ignore[assignment]
 
-    @cached_property
+    @lazy
     def object(self) -> Object:
         tensors: list[Object] = []
         if self.error is not None:
@@ -48,7 +48,7 @@ class Outcome:
         refs = dict.fromkeys(item.digest for item in (*tensors, *self.files))
         return Object.of(Kind.OUTCOME, payload, refs=tuple(refs))
 
-    @cached_property
+    @lazy
     def tensors(self) -> tuple[Object, ...]:
         """The large tensors of the value, as objects."""
         self.object  # noqa: B018  # making the outcome's object finds them

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 from typing import Any
 
 from ..digest import SIZE, Digest, digest
 from .cbor import decode, encode
+from .lazy import lazy
 
 DOMAIN = b"replaykit.v1."
 EMPTY_HEADER = b"\xa0"
@@ -43,12 +43,12 @@ class Object:
     header: bytes = EMPTY_HEADER
     __hash__ = None  # type: ignore[assignment]  # named by digest, not by hash
 
-    @cached_property
+    @lazy
     def digest(self) -> Digest:
-        """blake3("replaykit.v1." kind header payload); the header is self-delimiting, so the borders are unambiguous."""
+        """blake3("replaykit.v1." kind header payload); the header delimits itself, so the borders are unambiguous."""
         return object_digest(self.kind, self.header, self.payload)
 
-    @cached_property
+    @lazy
     def fields(self) -> dict[str, Any]:
         """The header, decoded."""
         return decode(self.header)
@@ -59,9 +59,7 @@ class Object:
         return split_refs(self.fields.get("refs", b""))
 
     @classmethod
-    def of(
-        cls, kind: int, payload: bytes | memoryview, *, refs: tuple[Digest, ...] = (), **fields: Any
-    ) -> Object:
+    def of(cls, kind: int, payload: bytes | memoryview, *, refs: tuple[Digest, ...] = (), **fields: Any) -> Object:
         """An object with its header made from `fields` and `refs`."""
         if refs:
             fields["refs"] = b"".join(refs)

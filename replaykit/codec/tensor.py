@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-# Bytes an element, by the name torch gives the dtype. Complex and quantised dtypes cannot come out of a language model;
-# a dtype missing here is refused, not guessed. Sub-byte dtypes (float4_e2m1fn_x2) hold two elements a byte, as torch counts them.
+# Bytes an element, by the name torch gives the dtype. A dtype missing here (quantised ones) is refused, not guessed.
+# float4_e2m1fn_x2 holds two numbers a byte, and torch counts the bytes.
 ITEM_SIZE = {
     "bool": 1,
     "uint8": 1,
@@ -37,8 +37,8 @@ ITEM_SIZE = {
 class Tensor:
     """Numbers of one dtype in a shape.
 
-    `dtype` is torch's name without the prefix ("bfloat16"); `data` holds the elements in row-major order, little-endian,
-    in exactly `size_bytes` bytes. A 0-d tensor has shape () and one element.
+    `dtype` is torch's name without the prefix ("bfloat16"); `data` holds the elements in row-major order,
+    little-endian, in exactly `size_bytes` bytes. A 0-d tensor has shape () and one element.
     """
 
     dtype: str

@@ -47,7 +47,7 @@ class CacheState:
         if self.stamp is not None:
             # The cache's layers were copied before its state, so the memo holds each tensor's copy.
             originals = [(reference(), version) for reference, version in self.stamp]
-            copies = [memo.get(id(tensor)) for tensor, _ in originals]
+            copies: list[Any] = [memo.get(id(tensor)) for tensor, _ in originals]
             if all(tensor is not None for tensor in copies):
                 copy.stamp = [(weakref.ref(tensor), _version(tensor)) for tensor in copies]
         return copy
@@ -102,7 +102,7 @@ def empty_cache(path: str, config: Any) -> Cache:
     """The cache a model makes when none is passed, as transformers makes it: never filled, its lineage answers."""
     cls = find_class(path, Cache)
     if cls is not DynamicCache:
-        raise UnsupportedError(f"the recorded model returned a {cls.__name__} of its own making, which cannot be replayed")
+        raise UnsupportedError(f"the recorded model made a {cls.__name__} of its own, which cannot be replayed")
     cache = cls(config=config)
     adopt(cache, replayed=True)
     return cache
@@ -162,10 +162,15 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 def _real_length(cache: Cache) -> int:
-    return int(Cache.get_seq_length.__wrapped__(cache)) if type(cache) in _wrapped else int(cache.get_seq_length())
+    return int(_real(Cache.get_seq_length)(cache)) if type(cache) in _wrapped else int(cache.get_seq_length())
 
 
 # -- wrapped methods
+
+
+def _real(method: Any) -> Any:
+    """The library's own method under the wrapped one."""
+    return method.__wrapped__
 
 
 def _wrap_class(cls: type[Cache]) -> None:
@@ -233,7 +238,7 @@ _CHANGES: dict[str, Callable[..., None]] = {
 
 def _telling(method: Any, tell: Callable[..., Any]) -> Any:
     """`method` (or property), which for a replayed cache tells what the lineage knows."""
-    real = method.fget if isinstance(method, property) else method
+    real: Any = method.fget if isinstance(method, property) else method
 
     @functools.wraps(real)
     def wrapper(self: Cache, *args: Any, **kwargs: Any) -> Any:

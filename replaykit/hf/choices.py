@@ -34,8 +34,8 @@ _installing = threading.Lock()
 def install() -> None:
     """Send the generation loop's choices through `current_chooser`. Does nothing the second time."""
     with _installing:
-        if not isinstance(generation_utils.torch, _TorchWithChoices):
-            generation_utils.torch = _TorchWithChoices()  # type: ignore[attr-defined]
+        if not isinstance(generation_utils.__dict__["torch"], _TorchWithChoices):
+            generation_utils.__dict__["torch"] = _TorchWithChoices()
 
 
 class _TorchWithChoices(ModuleType):

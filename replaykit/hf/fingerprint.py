@@ -54,7 +54,7 @@ def weights_fingerprint(model: torch.nn.Module) -> bytes:
 
 
 def derived_identity(base: bytes, changes: Iterable[str]) -> Object:
-    """The identity of a model the program changed since it was loaded: the loaded one's, and what was done, in order."""
+    """The identity of a model the program changed: the loaded one's, and what was done since, in order."""
     return identity_object("model", base=base, changes=list(changes))
 
 

@@ -33,7 +33,7 @@ class Binding:
     def forward(
         self, model: Any, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, in_loop: bool
     ) -> Any:
-        """Answer one forward call; `real` is what the class below would do, `in_loop` whether generate()'s loop asks."""
+        """Answer one forward call; `real` is what the class below would do, `in_loop` whether generate() asks."""
         raise NotImplementedError
 
 
@@ -42,35 +42,33 @@ class Casts:
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         _, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        return self._replaykit_cast(super().to, dtype, args, kwargs)
+        return self._replaykit_cast(super().to, dtype, args, kwargs)  # type: ignore[misc]
 
     def half(self, *args: Any) -> Any:
-        return self._replaykit_cast(super().half, _CASTS["half"], args, {})
+        return self._replaykit_cast(super().half, _CASTS["half"], args, {})  # type: ignore[misc]
 
     def float(self, *args: Any) -> Any:
-        return self._replaykit_cast(super().float, _CASTS["float"], args, {})
+        return self._replaykit_cast(super().float, _CASTS["float"], args, {})  # type: ignore[misc]
 
     def bfloat16(self) -> Any:
-        return self._replaykit_cast(super().bfloat16, _CASTS["bfloat16"], (), {})
+        return self._replaykit_cast(super().bfloat16, _CASTS["bfloat16"], (), {})  # type: ignore[misc]
 
     def double(self) -> Any:
-        return self._replaykit_cast(super().double, _CASTS["double"], (), {})
+        return self._replaykit_cast(super().double, _CASTS["double"], (), {})  # type: ignore[misc]
 
     def cuda(self, *args: Any, **kwargs: Any) -> Any:
-        return self._replaykit_cast(super().cuda, None, args, kwargs)
+        return self._replaykit_cast(super().cuda, None, args, kwargs)  # type: ignore[misc]
 
     def cpu(self) -> Any:
-        return self._replaykit_cast(super().cpu, None, (), {})
+        return self._replaykit_cast(super().cpu, None, (), {})  # type: ignore[misc]
 
-    def _replaykit_cast(
-        self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any
-    ) -> Any:
+    def _replaykit_cast(self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
         """The program moves or casts the model; `real` is what the class below would do, `dtype` the one asked for."""
         raise NotImplementedError
 
 
 @functools.lru_cache(maxsize=256)
-def subclass(cls: type, mixin: type) -> type:
+def subclass(cls: Any, mixin: Any) -> Any:
     """A subclass of `cls` with `mixin` before it that looks the same from outside: name, module, signatures.
 
     transformers asks a model's class for its name ("mamba" in it), inspects the signatures of `forward` and
@@ -106,7 +104,6 @@ def _like(real: Any, override: Any) -> Any:
     return method
 
 
-
 def original_class(cls: type) -> type:
     """The class that `subclass` made `cls` from, or `cls` itself."""
     return cls.__dict__.get("_replaykit_of", cls)
@@ -114,6 +111,6 @@ def original_class(cls: type) -> type:
 
 def empty_model(cls: type) -> Any:
     """An instance of a model's class without weights or submodules: `nn.Module.__init__` alone, 0.1 ms for any size."""
-    model = cls.__new__(cls)
+    model: Any = object.__new__(cls)
     nn.Module.__init__(model)
     return model

@@ -57,7 +57,7 @@ def _compare(call: ModelStep, output: Any, model: Any) -> None:
             expected=", ".join(digest.hex()[:8] for digest in recorded),
             actual=again.hex()[:8],
             asked=call.summary(),
-            to_record="the whole conversation afresh, with mode=\"all\"",
+            to_record='the whole conversation afresh, with mode="all"',
         )
 
 
@@ -74,7 +74,7 @@ def _chain(lineage: Lineage) -> list[tuple[ModelStep, int]]:
             raise LineageError(
                 "the rows of this cache come from several calls (beams, or rows picked by hand),"
                 " so the real model cannot be brought to where it stood",
-                to_record="record this conversation from its start with mode=\"all\"",
+                to_record='record this conversation from its start with mode="all"',
             )
         chain.append((first.call, length))
         length -= first.length
@@ -84,4 +84,3 @@ def _chain(lineage: Lineage) -> list[tuple[ModelStep, int]]:
 
 def _absent(digest: Any) -> Any:
     raise LineageError(f"a tensor of a call in the lineage is not at hand ({digest.hex()})")
-

@@ -1,7 +1,7 @@
 """One `generate()` under way: what recording and replaying it share.
 
-`RunHooks` stands before the model's class. `generate()` opens a run; the decoding loop (`_sample`, `_beam_search`, ...),
-which transformers looks up on the class, tells the run what the loop starts from; each forward call, each set of
+`RunHooks` stands before the model's class. `generate()` opens a run; the decoding loop (`_sample`, `_beam_search`,
+...), which transformers looks up on the class, tells the run what the loop starts from; each forward call, each set of
 processed scores and each choice then goes through the run.
 """
 
@@ -46,7 +46,9 @@ _NOT_ASKED = frozenset(
         "use_model_defaults",
     }
 )
-_NOT_INPUTS = frozenset({"synced_gpus", "streamer", "tokenizer", "assistant_tokenizer", "assistant_model", "logits_to_keep"})
+_NOT_INPUTS = frozenset(
+    {"synced_gpus", "streamer", "tokenizer", "assistant_tokenizer", "assistant_model", "logits_to_keep"}
+)
 _WITNESSES = ("output_scores", "output_logits", "output_hidden_states", "output_attentions")
 
 
@@ -100,7 +102,9 @@ class Run:
     def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
         raise NotImplementedError
 
-    def process(self, processors: LogitsProcessorList, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> Any:
+    def process(
+        self, processors: LogitsProcessorList, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> Any:
         raise NotImplementedError
 
     def finish(self, error: BaseException | None) -> None:
@@ -118,7 +122,7 @@ class RunProcessors(LogitsProcessorList):
         return self.run.process(self, input_ids, scores, **kwargs)
 
     def live(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> Any:
-        return super().__call__(input_ids, scores, **kwargs)
+        return super().__call__(input_ids, scores, **kwargs)  # type: ignore[arg-type]
 
 
 current_run: ContextVar[Run | None] = ContextVar("replaykit_run", default=None)
@@ -230,7 +234,8 @@ def _asked(config: Any) -> dict[str, Any]:
     """What of a resolved generation config is part of the question: values that differ from the library's defaults."""
     values = Values()
     asked = {}
-    defaults = getattr(config, "_get_default_generation_params", dict)()  # since 5.9 filled in where nobody chose
+    # Releases that have this fill it in wherever nobody chose.
+    defaults: dict[str, Any] = getattr(config, "_get_default_generation_params", dict)()
     for name, value in config.to_diff_dict().items():
         if name in _NOT_ASKED or name.startswith("_") or value is None or value == defaults.get(name):
             continue

@@ -15,8 +15,23 @@ WRAPPED = "wrap"
 
 # Where a model is put and how it is fetched does not change what is asked for.
 _NOT_ASKED = frozenset(
-    "cache_dir device_map force_download local_files_only low_cpu_mem_usage max_memory offload_buffers offload_folder"
-    " offload_state_dict output_loading_info proxies resume_download token trust_remote_code use_safetensors".split()
+    {
+        "cache_dir",
+        "device_map",
+        "force_download",
+        "local_files_only",
+        "low_cpu_mem_usage",
+        "max_memory",
+        "offload_buffers",
+        "offload_folder",
+        "offload_state_dict",
+        "output_loading_info",
+        "proxies",
+        "resume_download",
+        "token",
+        "trust_remote_code",
+        "use_safetensors",
+    }
 )
 
 
@@ -27,7 +42,7 @@ def wrap_question(what: str, name: str) -> Load:
 
 def load_questions(what: str, source: str | os.PathLike[str], loader: Any, options: dict[str, Any]) -> list[Load]:
     """The ways in which this load may have been recorded: by the source's name, or wrapped under it."""
-    asked = {name: _option(value) for name, value in sorted(options.items()) if name not in _NOT_ASKED and value is not None}
+    asked = {name: _option(value) for name, value in options.items() if name not in _NOT_ASKED and value is not None}
     if "torch_dtype" in asked:
         asked.setdefault("dtype", asked.pop("torch_dtype"))
     names = source_names(source)
@@ -44,8 +59,11 @@ def source_names(source: str | os.PathLike[str]) -> list[str]:
     """
     text = os.fspath(source)
     alias = Path(text).name or text
-    is_path = os.path.isdir(text) or not isinstance(source, str) or text.startswith((".", "~", os.sep)) or text.count("/") > 1
-    return [alias] if is_path and os.path.isabs(text) else list(dict.fromkeys([alias, text] if is_path else [text, alias]))
+    if os.path.isabs(text):
+        return [alias]
+    is_hub_id = isinstance(source, str) and text.count("/") <= 1 and not text.startswith((".", "~"))
+    is_path = os.path.isdir(text) or not is_hub_id
+    return list(dict.fromkeys([alias, text] if is_path else [text, alias]))
 
 
 def _option(value: Any) -> Any:

@@ -36,13 +36,16 @@ class Step:
 
     __slots__ = ("arguments", "batch", "cache", "call", "positions", "state")
 
-    def __init__(self, call: ModelStep, arguments: dict[str, Any], cache: Cache | None, state: CacheState | None) -> None:
+    def __init__(
+        self, call: ModelStep, arguments: dict[str, Any], cache: Cache | None, state: CacheState | None
+    ) -> None:
         self.call = call
         self.arguments = arguments
         self.cache = cache
         self.state = state
         tokens = next((arguments[name] for name in _TOKENS if arguments.get(name) is not None), None)
-        self.batch, self.positions = (tokens.shape[0], tokens.shape[1]) if tokens is not None else (1, 0)
+        self.batch: int = 1 if tokens is None else tokens.shape[0]
+        self.positions: int = 0 if tokens is None else tokens.shape[1]
 
     def fill(self, cache: Cache | None, *, replayed: bool) -> None:
         """The call has filled `cache` (the one passed in, or one the model made): lengthen its lineage."""
@@ -54,9 +57,9 @@ class Step:
 
 
 @lru_cache(maxsize=256)
-def parameter_names(cls: type) -> tuple[str, ...]:
+def parameter_names(cls: Any) -> tuple[str, ...]:
     """The names of forward's parameters, so that positional arguments can be told by name."""
-    return tuple(inspect.signature(cls.forward).parameters)[1:]  # type: ignore[attr-defined]
+    return tuple(inspect.signature(cls.forward).parameters)[1:]
 
 
 def read_step(model: Any, identity: bytes, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, replayed: bool) -> Step:
@@ -67,7 +70,8 @@ def read_step(model: Any, identity: bytes, args: tuple[Any, ...], kwargs: Mappin
     """
     arguments = dict(kwargs)
     if args:
-        arguments.update(zip(parameter_names(type(model)), args, strict=False))
+        names = parameter_names(type(model))  # type: ignore[arg-type]
+        arguments.update(zip(names, args, strict=False))
     cache, state = _cache_in(arguments, replayed)
     past = state.lineage.length if state is not None else 0
     inputs = normal_inputs(model, arguments, past)
@@ -120,7 +124,9 @@ def normal_inputs(model: Any, arguments: Mapping[str, Any], past: int) -> dict[s
     if model.training:
         inputs["training"] = True  # dropout may be on
     if values.files:
-        raise UnsupportedError("a tokenizer's encoding was passed to the model as one argument; pass its tensors by name")
+        raise UnsupportedError(
+            "a tokenizer's encoding was passed to the model as one argument; pass its tensors by name"
+        )
     return inputs
 
 
@@ -149,5 +155,7 @@ def _cache_in(arguments: Mapping[str, Any], replayed: bool) -> tuple[Cache | Non
         if isinstance(cache, Cache):
             return cache, meet(cache, replayed=replayed)
         if cache is not None:
-            raise UnsupportedError(f"{name} is a {type(cache).__name__}; only transformers' Cache classes can be followed")
+            raise UnsupportedError(
+                f"{name} is a {type(cache).__name__}; only transformers' Cache classes can be followed"
+            )
     return None, None

@@ -1,4 +1,4 @@
-"""What recording and replaying a tokenizer share: which calls are text calls, their plain form, the tokenizer's state."""
+"""What recording and replaying a tokenizer share: which calls are text calls, their plain form, its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-from transformers.utils import get_json_schema
+from transformers.utils.chat_template_utils import get_json_schema
 
 from ..calls import TokenizerCall, identity_object
 from ..codec import Kind, Object, encode
@@ -73,9 +73,7 @@ class TokenizerBinding:
         """Answer one text call; `real` is what the tokenizer's own class would do."""
         raise NotImplementedError
 
-    def read(
-        self, tokenizer: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> TokenizerCall:
+    def read(self, tokenizer: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TokenizerCall:
         """The text call as plain data: arguments by name that are not at their defaults, state that was changed.
 
         Raises UnsupportedError for an argument that cannot be told by its content.
@@ -147,7 +145,7 @@ def tokenizer_attributes(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def tokenizer_subclass(cls: type, mixin: type) -> type:
+def tokenizer_subclass(cls: Any, mixin: Any) -> type:
     """A subclass of `cls` that looks the same from outside and sends text calls through the instance's binding."""
     names: dict[str, Any] = {
         "__module__": cls.__module__,
@@ -187,7 +185,9 @@ def _parameters(cls: type, method: str) -> tuple[tuple[str, ...], dict[str, Any]
 
 
 def _is_default(value: Any, default: Any) -> bool:
-    return value is default or (type(value) is type(default) and isinstance(value, (bool, int, str)) and value == default)
+    return value is default or (
+        type(value) is type(default) and isinstance(value, (bool, int, str)) and value == default
+    )
 
 
 def _without_offsets(value: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import BatchEncoding, BatchFeature
 from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from ..codec import Kind, Object, Tensor
 from ..digest import Digest

@@ -20,8 +20,9 @@ from ..hf.values import class_path
 def describe(what: str, real: Any) -> tuple[Outcome, Object, Object]:
     """What a replay needs to know of the real thing, its identity, and where that was found out."""
     identity = identity_of(what, real)
+    files: list[Object]
     if what == "model":
-        facts, files, provenance = _model_facts(real), (), model_provenance(real)
+        facts, files, provenance = _model_facts(real), [], model_provenance(real)
     else:
         backend = tokenizer_backend(real)
         facts, files, provenance = _tokenizer_facts(real, backend), [backend] if backend else [], tokenizer_provenance()

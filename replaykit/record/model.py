@@ -48,7 +48,7 @@ def record_model(model: PreTrainedModel, session: Session, identity: Object) -> 
     """Record what `model`, which is the one of `identity`, does from now on. Returns the same model."""
     choices.install()
     model.__dict__["_replaykit"] = RecordedBinding(model, session, identity)
-    model.__class__ = subclass(type(model), RecordedModel)
+    model.__class__ = subclass(type(model), RecordedModel)  # type: ignore[arg-type]
     return model
 
 
@@ -88,7 +88,8 @@ class RecordedBinding(Binding):
         if not self.stamp.unchanged():
             self.session.refuse(
                 IdentityError(
-                    "the model's weights were changed since it was loaded; its answers would be taken for the first model's",
+                    "the model's weights were changed since it was loaded,"
+                    " and its answers would be taken for those of the model it was",
                     to_record="wrap the changed model under a name of its own: session.wrap(model, name=...)",
                 )
             )

@@ -25,7 +25,7 @@ def record_tokenizer(tokenizer: Any, session: Session, identity: Object) -> PreT
     tokenizer.__dict__["_replaykit"] = RecordedTokenizerBinding(
         session, identity.digest, tokenizer_state(tokenizer), identity
     )
-    tokenizer.__class__ = tokenizer_subclass(type(tokenizer), RecordedTokenizer)
+    tokenizer.__class__ = tokenizer_subclass(type(tokenizer), RecordedTokenizer)  # type: ignore[arg-type]
     return tokenizer
 
 

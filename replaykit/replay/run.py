@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 from transformers.cache_utils import DynamicCache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from ..calls import Decisions, Generation, Outcome
 from ..errors import DivergenceError, FidelityError
@@ -66,7 +66,7 @@ class ReplayingRun(Run):
         if recorded != operation:
             session.refuse(
                 DivergenceError(
-                    f"at choice {self.at} of this generation the library chooses in another way than when it was recorded",
+                    f"at choice {self.at} of this generation the library chooses otherwise than when it was recorded",
                     expected=recorded,
                     actual=operation,
                 )
@@ -138,7 +138,7 @@ class ReplayingRun(Run):
     def stand_in(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a step returns whose logits nobody can see: as many rows, one column, no numbers."""
         cache = next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
-        tokens = kwargs.get("input_ids") if kwargs.get("input_ids") is not None else kwargs["inputs_embeds"]
+        tokens = next(kwargs[name] for name in ("input_ids", "inputs_embeds") if kwargs.get(name) is not None)
         batch, positions = tokens.shape[:2]
         if self.tracked:
             step = read_step(model, model.__dict__["_replaykit"].identity, args, kwargs, replayed=True)

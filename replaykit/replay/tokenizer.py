@@ -53,7 +53,7 @@ def replay_tokenizer(
     `live` gives the real one where the session may ask it. Raises UnsupportedError if its class is not here.
     """
     cls = tokenizer_subclass(find_class(facts["class"], PreTrainedTokenizerBase), ReplayedTokenizer)
-    tokenizer = cls.__new__(cls)
+    tokenizer: Any = object.__new__(cls)
     for attribute, value in facts["attributes"].items():
         tokenizer.__dict__[attribute] = python_value(value, fetch=session.fetch, new_cache=no_cache)
     tokenizer.__dict__ |= {"name_or_path": name, "init_kwargs": {}, "init_inputs": (), "files_loaded": []}

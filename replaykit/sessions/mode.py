@@ -34,7 +34,7 @@ class Mode(Enum):
     ALL = "all"
 
     def decide(self, *, known: bool, fresh: bool) -> Decision:
-        """What to do with a call whose key is `known`, in a session whose recording is `fresh` (was not there before)."""
+        """What to do with a call whose key is `known`; `fresh` says that the recording was not there before."""
         if self is Mode.ALL:
             return Decision.RECORD
         if known:

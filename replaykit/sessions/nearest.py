@@ -17,7 +17,7 @@ LOOKED_AT = 2000
 
 
 def describe_nearest(call: Call, manifest: Manifest | None, store: Store) -> str | None:
-    """The nearest recorded call in one or two lines: which one, and the first field that differs. None if there is none."""
+    """The nearest recorded call: which one, and the first field that differs. None without a recording."""
     if manifest is None:
         return None
     mine = _flat({name: refer(value, []) for name, value in call.plain().items()})

@@ -128,14 +128,15 @@ class Session:
 
     def miss(self, call: Call, message: str | None = None, **facts: object) -> NotRecordedError:
         """The error that says this call was not recorded, what is nearest and what to type."""
+        entries = len(self.manifest) if self.manifest is not None else 0
         if self.mode is Mode.STRICT:
-            way = "REPLAYKIT_MODE=new_episodes, or mode=\"new_episodes\" in replaykit.session(...)"
+            way = 'REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...)'
         else:
-            way = "mode=\"new_episodes\", or mode=\"all\" to record everything afresh"
+            way = 'mode="new_episodes", or mode="all" to record everything afresh'
         return NotRecordedError(
             message or f"no recording answers this {call.title}.",
             call=call,
-            recording=f"{self.name or '(any)'} ({len(self.manifest) if self.manifest else 0} entries) in {self.store.path}",
+            recording=f"{self.name or '(any)'} ({entries} entries) in {self.store.path}",
             asked=call.summary(),
             nearest=describe_nearest(call, self.manifest, self.store),
             **facts,
@@ -258,7 +259,7 @@ class Session:
             raise CorruptError(
                 f"object {digest.hex()} is referred to but absent",
                 path=self.store.path,
-                next_step="record again with mode=\"all\"",
+                next_step='record again with mode="all"',
             )
         return item
 
@@ -285,7 +286,7 @@ def _open(settings: Settings, mode: Mode) -> Store:
             raise ReadOnlyError(
                 f"mode {mode.value} may record, but the store cannot be written",
                 path=settings.store,
-                next_step="use mode=\"strict\", or another store",
+                next_step='use mode="strict", or another store',
             )
         return store
     try:
@@ -298,5 +299,3 @@ def _open(settings: Settings, mode: Mode) -> Store:
             store=settings.store,
             to_record='replaykit.session(..., mode="once") on a machine that has the model',
         ) from error
-
-

@@ -1,7 +1,7 @@
-"""Runs scenarios in a process of their own: `python -m tests.record_replay.run record|replay STORE SOURCE OUT [DEVICE]`.
+"""Runs scenarios in a process of their own: `python -m tests.record_replay.run WHAT STORE SOURCE OUT [DEVICE]`.
 
-`record` runs each scenario unrecorded and recorded, from the same random state; `replay` runs it from the recording.
-Observations are pickled to OUT, never through replaykit.
+WHAT is `record`, which runs each scenario unrecorded and recorded, from the same random state, or `replay`, which runs
+it from the recording. Observations are pickled to OUT, never through replaykit.
 """
 
 from __future__ import annotations

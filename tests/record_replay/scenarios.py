@@ -114,7 +114,9 @@ def beam_sampling(tokenizer, model, session):
 @scenario("batch, left padded")
 def left_padded(tokenizer, model, session):
     tokenizer.padding_side = "left"
-    batch = tokenizer(["user: hi", "user: tell me a story about a small dog and a red house"], return_tensors="pt", padding=True)
+    batch = tokenizer(
+        ["user: hi", "user: tell me a story about a small dog and a red house"], return_tensors="pt", padding=True
+    )
     answers = [model.generate(**batch, **SHORT), model.generate(**batch, do_sample=True, **SHORT)]
     answers.append(model.generate(**batch, num_beams=2, **SHORT))
     with torch.no_grad():
@@ -184,7 +186,7 @@ def own_processors(tokenizer, model, session):
 
 @scenario("scores, logits, hidden states, attentions")
 def everything_returned(tokenizer, model, session):
-    witnesses = {name: True for name in ("output_scores", "output_logits", "output_hidden_states", "output_attentions")}
+    witnesses = dict.fromkeys(("output_scores", "output_logits", "output_hidden_states", "output_attentions"), True)
     return [
         model.generate(
             **chat(tokenizer), return_dict_in_generate=True, repetition_penalty=1.3, **witnesses, **options, **SHORT
@@ -451,7 +453,9 @@ def text_calls(tokenizer, model, session):
     tokenizer.add_tokens(["<new>"])
     seen.append(tokenizer("a <new> b")["input_ids"])
     seen.append(len(tokenizer))
-    for bad in (lambda: tokenizer.apply_chat_template([{"role": "user"}], chat_template="{{ raise_exception('no') }}"),):
+    for bad in (
+        lambda: tokenizer.apply_chat_template([{"role": "user"}], chat_template="{{ raise_exception('no') }}"),
+    ):
         try:
             bad()
         except Exception as error:

@@ -278,7 +278,11 @@ def test_aborted_generation_leaves_what_it_had(place):
         _, model = session.load(place.source)
         with pytest.raises(KeyboardInterrupt):
             model.generate(
-                prompt, stopping_criteria=StoppingCriteriaList([StopWith(4)]), max_new_tokens=12, do_sample=True, **options
+                prompt,
+                stopping_criteria=StoppingCriteriaList([StopWith(4)]),
+                max_new_tokens=12,
+                do_sample=True,
+                **options,
             )
         whole = model.generate(prompt, max_new_tokens=6, **options)
     with place.replay() as session, session.expect_misses():
