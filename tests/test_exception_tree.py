@@ -79,7 +79,7 @@ def test_facts_are_attributes_and_lines():
         call="a call",
         recording="test_summary",
         nearest="step 3:\nthe mask differs",
-        to_record="mode=\"once\"",
+        to_record='mode="once"',
     )
 
     assert (error.call, error.recording, error.nearest) == ("a call", "test_summary", "step 3:\nthe mask differs")

@@ -1,4 +1,4 @@
-"""A room imports only from lower floors, rooms on one floor do not know each other, and each outside library has one door."""
+"""A room imports only from lower floors, those on one floor do not know each other, an outside library has one door."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -12,9 +13,10 @@ HEAVY = ("torch", "transformers", "lmdb")
 REPORT = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules])"
 
 
-def heavy_after(code: str) -> list[str]:
+def heavy_after(code: str, **environment: str) -> list[str]:
     """Which heavy libraries are imported in a new process after `code`."""
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{REPORT}"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", f"{code}\n{REPORT}"]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()
 
 
@@ -29,6 +31,20 @@ def heavy_after(code: str) -> list[str]:
 )
 def test_is_light(code):
     assert heavy_after(code) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ls"], ["show", "greeting"], ["info"]], ids=" ".join)
+def test_the_command_line_needs_no_torch(arguments, tmp_path):
+    code = f"""
+from replaykit.cli import main
+from replaykit.store import Store
+Store.open({str(tmp_path)!r}).close()
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+"""
+    assert heavy_after(code, REPLAYKIT_STORE=str(tmp_path)) == ["lmdb"]
 
 
 def test_sessions_need_no_torch():

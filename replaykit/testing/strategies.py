@@ -64,7 +64,7 @@ def keys() -> st.SearchStrategy[Any]:
 
 
 def values(*, refs: bool = True) -> st.SearchStrategy[Any]:
-    """Every kind of value that has canonical bytes, nested; `refs=False` leaves out those that only a store resolves."""
+    """Every kind of value that has canonical bytes, nested; without `refs`, those that need no store."""
     leaves = st.one_of(scalars(), tensors(), digests().map(Ref) if refs else st.nothing())
     return st.recursive(
         leaves,
@@ -142,4 +142,6 @@ def calls() -> st.SearchStrategy[Call]:
 def outcomes() -> st.SearchStrategy[Outcome]:
     """What came back, or the error that was raised."""
     errors = st.builds(RecordedError, names(), st.lists(scalars(), max_size=3).map(tuple))
-    return st.builds(Outcome, st.one_of(values(refs=False), large_tensors())) | errors.map(lambda error: Outcome(error=error))
+    return st.builds(Outcome, st.one_of(values(refs=False), large_tensors())) | errors.map(
+        lambda error: Outcome(error=error)
+    )

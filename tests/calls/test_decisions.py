@@ -42,7 +42,9 @@ def test_a_token_costs_its_eight_bytes():
 def test_choices_of_one_form_are_stacked():
     decisions = Decisions([("argmax", token(1)), ("argmax", token(2)), ("topk", token(3, 4)), ("argmax", token(5))])
 
-    assert [(operation, count, [tensor.shape for tensor in stacked]) for operation, count, stacked in decisions.plain()] == [
+    assert [
+        (operation, count, [tensor.shape for tensor in stacked]) for operation, count, stacked in decisions.plain()
+    ] == [
         ("argmax", 2, [(2, 1)]),
         ("topk", 1, [(1, 2)]),
         ("argmax", 1, [(1, 1)]),

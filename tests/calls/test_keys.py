@@ -1,4 +1,4 @@
-"""Equal calls have equal keys everywhere, any changed field another key, and the hot path makes the specification's bytes."""
+"""Equal calls have equal keys everywhere, any changed field another key; the hot path makes the specified bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lineage against a simple model: a cache's row is the list of the positions it holds, each known by who computed it."""
+"""A lineage against a simple model: a row is the list of the positions it holds, each known by who computed it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,20 @@ def test_bits_come_back(dtype, shape):
 
 
 def test_the_dtypes_of_language_models_are_carried():
-    needed = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 float8_e4m3fn float8_e5m2".split()
+    needed = [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "float8_e4m3fn",
+        "float8_e5m2",
+    ]
     assert set(needed) <= set(DTYPES)
 
 
@@ -90,7 +103,9 @@ BASE = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
 def test_strides_and_views_do_not_count(tensor):
     plain = plain_tensor(tensor)
 
-    assert plain == plain_tensor(tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format))
+    assert plain == plain_tensor(
+        tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+    )
     assert torch.equal(torch_tensor(plain), tensor.detach())
 
 

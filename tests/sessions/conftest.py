@@ -23,9 +23,13 @@ class Desk:
 
     def session(self, name: str | None = "chat", mode: str = "strict", **settings: Any) -> Session:
         defaults = {"store": self.path, "repository": "ours"}
-        return Session(name, Settings.resolve(mode=mode, **(defaults | settings), environ={}, directory=self.path.parent))
+        return Session(
+            name, Settings.resolve(mode=mode, **(defaults | settings), environ={}, directory=self.path.parent)
+        )
 
-    def record(self, *texts: str, mode: str = "once", answer: str = "{}!", provenance: Object = HERE, **more: Any) -> None:
+    def record(
+        self, *texts: str, mode: str = "once", answer: str = "{}!", provenance: Object = HERE, **more: Any
+    ) -> None:
         with self.session(more.pop("name", "chat"), mode, **more) as session:
             for text in texts:
                 self.ask(session, text, answer, provenance)

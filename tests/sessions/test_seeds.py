@@ -71,9 +71,7 @@ def test_a_thread_that_seeded_counts_for_itself():
 def test_threads_never_get_the_same_number():
     scopes = SeedScopes()
     seen: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: seen.extend(count(scopes)[1] for _ in range(200))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: seen.extend(count(scopes)[1] for _ in range(200))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

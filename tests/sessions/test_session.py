@@ -95,9 +95,12 @@ class TestTwoAnswers:
         desk.record("one")
         desk.record("one", answer="{}?", provenance=THERE, name="other")
 
-        with desk.session(None) as session, session.expect_misses():
-            with pytest.raises(NondeterminismError) as caught:
-                desk.ask(session, "one")
+        with (
+            desk.session(None) as session,
+            session.expect_misses(),
+            pytest.raises(NondeterminismError) as caught,
+        ):
+            desk.ask(session, "one")
         assert caught.value.expected != caught.value.actual
 
     @pytest.mark.parametrize(("name", "answer"), [("chat", "one!"), ("other", "one?")])
@@ -162,9 +165,8 @@ class TestLatch:
         desk.record("known")
 
         with desk.session() as session:
-            with session.expect_misses() as misses:
-                with pytest.raises(NotRecordedError):
-                    desk.ask(session, "new")
+            with session.expect_misses() as misses, pytest.raises(NotRecordedError):
+                desk.ask(session, "new")
             assert [miss.call for miss in misses] == [question("new")]
             assert session.misses == []
 
