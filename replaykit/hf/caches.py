@@ -121,7 +121,8 @@ def kind_of(cache: Cache | None) -> str:
     layers = [type(layer).__name__ for layer in cache.layers]
     if type(cache) is DynamicCache and not cache.offloading and set(layers) <= {DynamicLayer.__name__}:
         return ""
-    capacity = cache.get_max_length() if layers else -1
+    told = getattr(cache, "get_max_length", None) or cache.get_max_cache_shape  # its name before transformers 5.10
+    capacity = told() if layers else -1
     runs = ",".join(dict.fromkeys(layers))
     return f"{type(cache).__name__}({runs};{capacity}{';offloading' if cache.offloading else ''})"
 

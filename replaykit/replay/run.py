@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import GenerationMixin, LogitsProcessorList
 from transformers.cache_utils import DynamicCache
 from transformers.utils.generic import ModelOutput
 
@@ -136,7 +136,7 @@ class ReplayingRun(Run):
         return recorded
 
     def stand_in(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a step returns whose logits nobody can see: as many rows, one column, no numbers."""
+        """What a step returns whose logits nobody can see: as many rows, no numbers."""
         cache = next((kwargs[name] for name in CACHE_NAMES if kwargs.get(name) is not None), None)
         tokens = next(kwargs[name] for name in ("input_ids", "inputs_embeds") if kwargs.get(name) is not None)
         batch, positions = tokens.shape[:2]
@@ -148,8 +148,14 @@ class ReplayingRun(Run):
         elif cache is not None:
             meet(cache, replayed=True).lineage.advance_unnamed(positions, batch)
         path, dtype = self.recorded["output"]
-        logits = torch.zeros((batch, 1, 1), dtype=DTYPES[dtype])
+        logits = torch.zeros((batch, 1, self._columns(model)), dtype=DTYPES[dtype])
         return find_class(path, ModelOutput)(logits=logits, past_key_values=cache)
+
+    def _columns(self, model: Any) -> int:
+        """One column will do, but where an older transformers' beam search counts on the whole vocabulary."""
+        counts = "vocab_size" in GenerationMixin._beam_search.__code__.co_varnames
+        searches = self.call is not None and self.call.method == "beam_search"
+        return model.config.get_text_config().vocab_size if counts and searches else 1
 
 
 def longest(outcomes: list[Outcome]) -> Outcome | None:
