@@ -69,6 +69,7 @@ def test_the_size_of_an_element_is_torchs(name):
     assert ITEM_SIZE[name] == DTYPES[name].itemsize
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("dtype", [dtype for dtype in ALL_DTYPES if dtype not in CARRIED], ids=str)
 def test_other_dtypes_are_refused(dtype):
     try:
