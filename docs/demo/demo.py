@@ -17,7 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TINY_LM = HERE.parents[1] / "fixtures" / "tiny-lm"
-QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "PYTHONUTF8": "1",  # the model speaks a little Japanese
+}
 
 
 def main():
@@ -36,7 +41,7 @@ def main():
 def run(script, directory, *arguments):
     """Run one of the two processes, in `directory`. Ends the demo if it fails."""
     sys.stdout.flush()
-    process = subprocess.run([sys.executable, "-B", HERE / script, *arguments], cwd=directory, env=os.environ | QUIET)
+    process = subprocess.run([sys.executable, "-B", HERE / script, *arguments], cwd=directory, env=os.environ | SETTINGS)
     if process.returncode:
         sys.exit(f"{script} failed")
 
