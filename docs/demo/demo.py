@@ -41,7 +41,8 @@ def main():
 def run(script, directory, *arguments):
     """Run one of the two processes, in `directory`. Ends the demo if it fails."""
     sys.stdout.flush()
-    process = subprocess.run([sys.executable, "-B", HERE / script, *arguments], cwd=directory, env=os.environ | SETTINGS)
+    command = [sys.executable, "-B", HERE / script, *arguments]
+    process = subprocess.run(command, cwd=directory, env=os.environ | SETTINGS)
     if process.returncode:
         sys.exit(f"{script} failed")
 
