@@ -14,7 +14,7 @@ from .calls import Load
 from .errors import IdentityError, UsageError
 from .hf import seeds
 from .hf.models import original_class
-from .hf.sources import load_questions, wrap_question
+from .hf.sources import WRAPPED, load_questions, wrap_question
 from .hf.values import class_path
 from .record.facts import describe, identity_of
 from .record.model import record_model
@@ -49,7 +49,8 @@ class ModelSession(Session):
     def __init__(self, name: str | None, settings: Settings) -> None:
         super().__init__(name, settings)
         self._wrapped: dict[tuple[str, str], Any] = {}
-        self._loading = threading.Lock()
+        self._bound: dict[bytes, bytes] = {}
+        self._samplers: dict[str, list[Any]] = {}
         seeds.listen(self.seeds)
 
     def load(
@@ -111,12 +112,19 @@ class ModelSession(Session):
             what = "tokenizer"
         else:
             raise UsageError(f"wrap takes a transformers model or tokenizer, not a {class_path(type(thing))}")
-        if "_replaykit" in thing.__dict__ and thing.__dict__["_replaykit"].session is not self:
+        binding = thing.__dict__.get("_replaykit")
+        if binding is not None and binding.session is self:
+            raise UsageError(
+                f"this {what} is known to the session already; wrap a copy.deepcopy of it under another name"
+            )
+        if binding is not None:
             _unwrap(thing)
         given = self._give(what, [wrap_question(what, name)], name, lambda: thing)
         if given is not thing:
-            binding = given.__dict__["_replaykit"]
-            _check_identity(what, name, binding.facts["identity"], identity_of(what, thing))
+            try:
+                _check_identity(what, name, given.__dict__["_replaykit"].facts["identity"], identity_of(what, thing))
+            except IdentityError as error:
+                self.refuse(error)
         self._wrapped[what, name] = given
         return given
 
@@ -128,35 +136,69 @@ class ModelSession(Session):
         if not callable(sampler):
             raise UsageError(f"sampler takes a callable, not a {class_path(type(sampler))}")
         known_as = name if name is not None else str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
-        return record_sampler(sampler, self, known_as)
+        # Another function of the same name (two lambdas, say) is another sampler: they are numbered as they come.
+        others = self._samplers.setdefault(known_as, [])
+        code = getattr(sampler, "__code__", sampler)
+        if code not in others:
+            others.append(code)
+        number = others.index(code)
+        return record_sampler(sampler, self, f"{known_as}#{number + 1}" if number else known_as)
 
     # -- inside
 
     def _give(self, what: str, questions: list[Load], name: str, fetch: Callable[[], Any]) -> Any:
         """Record the real thing that `fetch` brings, or replay it, as the mode says of the first known question."""
-        call = next((question for question in questions if self._candidates(question.key)), questions[0])
+        asked = [question for question in questions if question.loader != WRAPPED] or questions
+        call = next((question for question in questions if self.recorded_outcomes(question)), asked[0])
         outcome = self.recall(call)
         if outcome is None:
             real = fetch()
+            if isinstance(real, tuple):
+                raise UsageError(f"{asked[0].loader} returned more than the {what}; leave output_loading_info out")
             facts, identity, provenance = describe(what, real)
-            self.record(call, facts, provenance)
+            for question in asked:
+                self._bind(question, identity)
+                self.record(question, facts, provenance)
             return _record(what, real, self, identity)
         facts = outcome.value
         replay: Any = replay_model if what == "model" else replay_tokenizer
         if self.mode is not Mode.NEW_EPISODES:
             return replay(facts, self, name, None)
-        fetched: list[Any] = []
+        return replay(facts, self, name, _Live(self, what, name, facts["identity"], fetch))
 
-        def live() -> Any:
-            with self._loading:
-                if not fetched:
-                    real = fetch()
-                    identity = identity_of(what, real)
-                    _check_identity(what, name, facts["identity"], identity)
-                    fetched.append(_record(what, real, self, identity))
-            return fetched[0]
+    def _bind(self, question: Load, identity: Any) -> None:
+        """One name stands for one model or tokenizer in a recording."""
+        if self._bound.setdefault(question.key, identity.digest) != identity.digest:
+            self.refuse(
+                IdentityError(
+                    f"two different {question.what}s are known as {question.source!r} in this recording",
+                    expected=self._bound[question.key].hex(),
+                    actual=identity.digest.hex(),
+                    to_record="load the second one yourself and session.wrap(it, name=...) it under a name of its own",
+                )
+            )
 
-        return replay(facts, self, name, live)
+
+class _Live:
+    """Gives the real thing, recorded, loading it the first time. A copy of a replayed thing loads its own."""
+
+    def __init__(self, session: ModelSession, what: str, name: str, identity: bytes, fetch: Callable[[], Any]) -> None:
+        self._facts = (session, what, name, identity, fetch)
+        self._loading = threading.Lock()
+        self._real: Any = None
+
+    def __call__(self) -> Any:
+        session, what, name, recorded, fetch = self._facts
+        with self._loading:
+            if self._real is None:
+                real = fetch()
+                identity = identity_of(what, real)
+                _check_identity(what, name, recorded, identity)
+                self._real = _record(what, real, session, identity)
+        return self._real
+
+    def __deepcopy__(self, memo: Any) -> _Live:
+        return _Live(*self._facts)
 
 
 def session(

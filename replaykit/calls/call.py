@@ -47,6 +47,16 @@ class Call:
     def key(self) -> Digest:
         return self.object.digest
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether any recording's answer will do: the content says all there is to ask."""
+        return True
+
+    @property
+    def must_repeat(self) -> bool:
+        """Whether asking twice must bring equal answers."""
+        return True
+
     def plain(self) -> dict[str, Any]:
         """The fields as canonical values. A field at its default is left out, so that a later field changes no key."""
         values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
@@ -78,6 +88,10 @@ class Load(Call):
     source: str
     loader: str
     options: Mapping[str, Any]
+
+    @property
+    def is_shared(self) -> bool:
+        return False  # what a name stands for is its recording's own affair
 
     def summary(self) -> str:
         by = "" if self.loader == "wrap" else f" by {self.loader}"
@@ -111,6 +125,10 @@ class SamplerCall(Call):
     seed: int | None = None
     occurrence: int = 0
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True)
 class Generation(Call):
@@ -133,6 +151,14 @@ class Generation(Call):
     processors: tuple[str, ...] = ()
     seed: int | None = None
     occurrence: int | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        return self.occurrence is None  # an answer that was drawn belongs to the recording that drew it
+
+    @property
+    def must_repeat(self) -> bool:
+        return False  # limits and output flags are not in the key: answers may differ in length
 
     def summary(self) -> str:
         facts = {"lineage": self.lineage, "seed": self.seed, "occurrence": self.occurrence}

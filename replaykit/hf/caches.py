@@ -31,19 +31,20 @@ class CacheState:
     """What a session knows of one cache.
 
     `replayed`: the cache's layers are empty, and the lineage answers for them. `stamp` is what its tensors were after
-    the last call or operation, so that an edit by hand is noticed.
+    the last call or operation, so that an edit by hand is noticed. `owner` is the binding of the model that fills it.
     """
 
-    __slots__ = ("depth", "lineage", "replayed", "stamp")
+    __slots__ = ("depth", "lineage", "owner", "replayed", "stamp")
 
-    def __init__(self, lineage: Lineage, *, replayed: bool) -> None:
+    def __init__(self, lineage: Lineage, owner: Any, *, replayed: bool) -> None:
         self.lineage = lineage
+        self.owner = owner
         self.replayed = replayed
         self.stamp: list[Any] | None = None
         self.depth = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CacheState:
-        copy = CacheState(self.lineage.copy(), replayed=self.replayed)
+        copy = CacheState(self.lineage.copy(), self.owner, replayed=self.replayed)
         if self.stamp is not None:
             # The cache's layers were copied before its state, so the memo holds each tensor's copy.
             originals = [(reference(), version) for reference, version in self.stamp]
@@ -55,10 +56,14 @@ class CacheState:
 
 def state_of(cache: Cache) -> CacheState | None:
     """What sessions know of `cache`; None for one they have not met."""
-    return cache.__dict__.get(_STATE)
+    state = cache.__dict__.get(_STATE)
+    if state is not None and not state.owner.active and not state.replayed:
+        del cache.__dict__[_STATE]  # its session is over: the cache is the program's alone
+        return None
+    return state
 
 
-def meet(cache: Cache, *, replayed: bool) -> CacheState:
+def meet(cache: Cache, owner: Any, *, replayed: bool) -> CacheState:
     """The state of `cache`, new and at ROOT if no session has met it.
 
     Raises LineageError if the cache holds anything the lineage does not account for, UnsupportedError for a cache
@@ -71,14 +76,14 @@ def meet(cache: Cache, *, replayed: bool) -> CacheState:
                 f"the cache holds {length} positions that this session did not see being computed",
                 to_mend="fill it by calls of the recorded model inside the session",
             )
-        return adopt(cache, replayed=replayed)
+        return adopt(cache, owner, replayed=replayed)
     _check(cache, state)
     if state.replayed != replayed and state.lineage.rows is None:
         state.replayed = replayed
     return state
 
 
-def adopt(cache: Cache, *, replayed: bool) -> CacheState:
+def adopt(cache: Cache, owner: Any, *, replayed: bool) -> CacheState:
     """A new state for a cache that the model itself made during the call: it may be filled, and rightly so.
 
     Raises UnsupportedError for a cache whose contents cannot be followed.
@@ -88,7 +93,7 @@ def adopt(cache: Cache, *, replayed: bool) -> CacheState:
             f"a {type(cache).__name__} changes in ways a recording cannot follow; use a DynamicCache or a StaticCache"
         )
     _wrap_class(type(cache))
-    state = cache.__dict__[_STATE] = CacheState(Lineage(), replayed=replayed)
+    state = cache.__dict__[_STATE] = CacheState(Lineage(), owner, replayed=replayed)
     return state
 
 
@@ -98,13 +103,13 @@ def is_live(cache: Cache) -> bool:
     return state is not None and not state.replayed and state.lineage.rows is not None
 
 
-def empty_cache(path: str, config: Any) -> Cache:
+def empty_cache(path: str, config: Any, owner: Any) -> Cache:
     """The cache a model makes when none is passed, as transformers makes it: never filled, its lineage answers."""
     cls = find_class(path, Cache)
     if cls is not DynamicCache:
         raise UnsupportedError(f"the recorded model made a {cls.__name__} of its own, which cannot be replayed")
     cache = cls(config=config)
-    adopt(cache, replayed=True)
+    adopt(cache, owner, replayed=True)
     return cache
 
 
@@ -121,7 +126,8 @@ def kind_of(cache: Cache | None) -> str:
     layers = [type(layer).__name__ for layer in cache.layers]
     if type(cache) is DynamicCache and not cache.offloading and set(layers) <= {DynamicLayer.__name__}:
         return ""
-    told = getattr(cache, "get_max_length", None) or cache.get_max_cache_shape  # its name before transformers 5.10
+    # Before transformers 5.10 the method has another name.
+    told: Any = getattr(cache, "get_max_length", None) or getattr(cache, "get_max_cache_shape")  # noqa: B009
     capacity = told() if layers else -1
     runs = ",".join(dict.fromkeys(layers))
     return f"{type(cache).__name__}({runs};{capacity}{';offloading' if cache.offloading else ''})"
@@ -246,20 +252,28 @@ def _telling(method: Any, tell: Callable[..., Any]) -> Any:
         state = state_of(self)
         if state is None or not state.replayed:
             return real(self, *args, **kwargs)
-        return tell(state.lineage, *args, **kwargs)
+        return tell(self, state.lineage, *args, **kwargs)
 
     return property(wrapper) if isinstance(method, property) else wrapper
 
 
-def _refuse_update(lineage: Lineage, *args: Any, **kwargs: Any) -> None:
+def _mask_sizes(cache: Cache, lineage: Lineage, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+    layer: Any = cache.layers[layer_idx] if layer_idx < len(cache.layers) else None
+    if layer is not None and type(layer) is not DynamicLayer:
+        return layer.get_mask_sizes(query_length)
+    return lineage.length + query_length, 0
+
+
+def _refuse_update(cache: Cache, lineage: Lineage, *args: Any, **kwargs: Any) -> None:
     raise LineageError("a replayed cache holds no tensors and cannot be filled by hand")
 
 
 _TOLD: dict[str, Callable[..., Any]] = {
-    "get_seq_length": lambda lineage, layer_idx=0: lineage.length,
-    "get_query_offset": lambda lineage, layer_idx=0: lineage.length,
-    "has_previous_state": lambda lineage, layer_idx=None, state_idx=None: lineage.length > 0,
-    "batch_size": lambda lineage: len(lineage.rows) if lineage.rows else -1,
-    "is_initialized": lambda lineage: lineage.rows is not None,
+    "get_seq_length": lambda cache, lineage, layer_idx=0: lineage.length,
+    "get_query_offset": lambda cache, lineage, layer_idx=0: lineage.length,
+    "get_mask_sizes": _mask_sizes,
+    "has_previous_state": lambda cache, lineage, layer_idx=None, state_idx=None: lineage.length > 0,
+    "batch_size": lambda cache, lineage: len(lineage.rows) if lineage.rows else -1,
+    "is_initialized": lambda cache, lineage: lineage.rows is not None,
     "update": _refuse_update,
 }

@@ -1,8 +1,8 @@
 """Choices: the operations by which `generate()` decides, sent through the run that is under way.
 
 transformers' generation loop reaches `torch.argmax`, `torch.multinomial`, `torch.topk` and `torch.rand_like` through
-its module's global name `torch`. That name is pointed, once a process, at a copy of torch in which these four first
-ask whether a run is under way; everybody else's torch stays as it is.
+its module's global name `torch`. That name is pointed, once a process, at a module that hands out torch's own names,
+except these four, which first ask whether a run is under way; everybody else's torch stays as it is.
 """
 
 from __future__ import annotations
@@ -41,16 +41,15 @@ def install() -> None:
 class _TorchWithChoices(ModuleType):
     def __init__(self) -> None:
         super().__init__("torch", torch.__doc__)
-        self.__dict__.update(torch.__dict__)
-        for name in OPERATIONS:
-            self.__dict__[name] = _asking(name, getattr(torch, name))
+        self.__dict__.update({name: _asking(name) for name in OPERATIONS})
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)  # torch makes some of its names at the first look
+        return getattr(torch, name)
 
 
-def _asking(name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+def _asking(name: str) -> Callable[..., Any]:
     def wrapper(source: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        operation = getattr(torch, name)  # at each call: somebody may have patched it
         chooser = current_chooser.get()
         if chooser is None:
             return operation(source, *args, **kwargs)

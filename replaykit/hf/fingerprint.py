@@ -64,14 +64,33 @@ def _config(config: Any) -> Any:
 
 
 class WeightsStamp:
-    """Notices that weights were edited in place or replaced, without looking at their bytes."""
+    """Notices that weights were edited in place or replaced, without looking at their bytes.
+
+    What goes around torch's own count (`parameter.data`, another process) it does not notice.
+    """
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self._parameters = list(model.parameters())
-        self._versions = self._now()
+        self._weights = [(tensor, _count(tensor)) for tensor in _weights(model)]
 
-    def unchanged(self) -> bool:
-        return self._now() == self._versions
+    def fits(self, model: torch.nn.Module) -> bool:
+        """Whether `model` has the very weights it had."""
+        now = _weights(model)
+        return len(now) == len(self._weights) and all(
+            tensor is known and _count(tensor) == count
+            for tensor, (known, count) in zip(now, self._weights, strict=True)
+        )
 
-    def _now(self) -> int:
-        return sum(0 if parameter.is_inference() else parameter._version for parameter in self._parameters)
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightsStamp:
+        """The stamp of a copied model: its weights were copied before, so the memo holds them."""
+        copy = object.__new__(WeightsStamp)
+        copies = [memo.get(id(tensor), tensor) for tensor, _ in self._weights]
+        copy._weights = [(tensor, _count(tensor)) for tensor in copies]
+        return copy
+
+
+def _weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [tensor for module in model.modules() for tensor in module._parameters.values() if tensor is not None]
+
+
+def _count(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

@@ -18,13 +18,19 @@ class Binding:
 
     session: Any
     identity: bytes
+    attention: str  # the attention implementation when the model was loaded
+    records: bool
 
     @property
     def active(self) -> bool:
         return not self.session.closed
 
-    def __deepcopy__(self, memo: Any) -> Binding:
-        return self
+    def check(self, model: Any) -> None:
+        """Raises IdentityError if the model is no longer the one of `identity`."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Binding:
+        """A copied model goes its own way: its casts are its own."""
+        raise NotImplementedError
 
     def cast(self, dtype: torch.dtype) -> None:
         """The program cast the model: from now on it is another model."""
@@ -39,6 +45,10 @@ class Binding:
 
 class Casts:
     """Overrides of the methods that move or cast a model, which tell its binding the dtype."""
+
+    def type(self, dst_type: Any) -> Any:
+        dtype = dst_type if isinstance(dst_type, torch.dtype) else torch.empty(0).type(dst_type).dtype
+        return self._replaykit_cast(super().type, dtype, (dst_type,), {})  # type: ignore[misc]
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         _, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)

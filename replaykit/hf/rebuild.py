@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from transformers.cache_utils import Cache
 
 from ..calls import Lineage, ModelStep, Node, Outcome
 from ..errors import LineageError
-from .caches import state_of
+from .caches import adopt, state_of
 from .values import Values, no_cache, python_value
 
 
@@ -22,10 +23,10 @@ def rebuilt(cache: Cache, model: Any) -> None:
     state = state_of(cache)
     if state is None or not state.replayed or state.lineage.rows is None:
         return
-    wanted = state.lineage.copy()
+    wanted = state.lineage
     chain = _chain(wanted)
-    state.lineage.reset()
-    state.replayed = False
+    filled = copy.deepcopy(cache)  # what goes wrong on the way leaves the program's cache as it was
+    state = adopt(filled, model.__dict__["_replaykit"], replayed=False)
     for call, keep in chain:
         arguments = {
             name: python_value(value, fetch=_absent, new_cache=no_cache) for name, value in call.inputs.items()
@@ -35,20 +36,21 @@ def rebuilt(cache: Cache, model: Any) -> None:
             for name, value in arguments.items()
             if name != "training"
         }
-        _compare(call, model(**arguments, past_key_values=cache), model)
+        _compare(call, model(**arguments, past_key_values=filled), model)
         if keep < state.lineage.length:
-            cache.crop(keep - state.lineage.length)
+            filled.crop(keep - state.lineage.length)
     if state.lineage.names != wanted.names:
         raise LineageError(
             "the cache was rebuilt, but by another chain of calls than the recorded one",
             expected=repr(wanted),
             actual=repr(state.lineage),
         )
+    cache.__dict__.update(filled.__dict__)
 
 
 def _compare(call: ModelStep, output: Any, model: Any) -> None:
     """A step whose answer is recorded must be answered so again, or the cache would not be the one the program saw."""
-    recorded = model.__dict__["_replaykit"].session.recorded_outcomes(call.key)
+    recorded = model.__dict__["_replaykit"].session.recorded_outcomes(call)
     again = Outcome(Values().plain(output)).object.digest
     if recorded and again not in recorded:
         raise LineageError(

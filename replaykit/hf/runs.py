@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import Cache
 
 from ..calls import Generation
 from ..errors import ReplaykitError, UnsupportedError
-from . import choices
+from . import choices, seeds
+from .beams import beam_choice, continuations
 from .caches import kind_of, state_of
 from .steps import CACHE_NAMES, normal_inputs
 from .values import Values
@@ -46,6 +47,8 @@ _NOT_ASKED = frozenset(
         "use_model_defaults",
     }
 )
+# Parameters of generate() that its loops never see: position and name.
+_OWN_TENSORS = ((8, "negative_prompt_ids"), (9, "negative_prompt_attention_mask"))
 _NOT_INPUTS = frozenset(
     {"synced_gpus", "streamer", "tokenizer", "assistant_tokenizer", "assistant_model", "logits_to_keep"}
 )
@@ -63,6 +66,9 @@ class Run:
         self.model = model
         self.processors = _own_processors(args, kwargs)
         self.streamer = kwargs.get("streamer") or (args[7] if len(args) > 7 else None)
+        self.own_tensors = {
+            name: kwargs.get(name, args[place] if len(args) > place else None) for place, name in _OWN_TENSORS
+        }
         self.own_cache = any(isinstance(kwargs.get(name), Cache) for name in CACHE_NAMES)
         self.observed = True
         self.tracked = True
@@ -74,7 +80,7 @@ class Run:
         A generation that draws random numbers is counted: its occurrence is part of the call.
         """
         binding = self.model.__dict__["_replaykit"]
-        full = binding.session.fidelity == "full"
+        full = binding.records and binding.session.fidelity == "full"
         witnessed = config.return_dict_in_generate and any(getattr(config, name, False) for name in _WITNESSES)
         self.observed = bool(full or witnessed or self.processors or loop not in ELIDING_LOOPS)
         cache = next((inputs[name] for name in CACHE_NAMES if inputs.get(name) is not None), None)
@@ -82,16 +88,18 @@ class Run:
         lineage = state.lineage if state is not None else None
         self.tracked = bool(self.own_cache or config.return_dict_in_generate or self.observed)
         given = {"input_ids": input_ids} | {name: value for name, value in inputs.items() if name not in _NOT_INPUTS}
+        given |= self.own_tensors
         question = Generation(
             binding.identity,
             loop.strip("_"),
-            normal_inputs(self.model, given, lineage.length if lineage is not None else 0),
+            normal_inputs(self.model, given, lineage.length if lineage is not None else 0, whole=True),
             _asked(config),
             lineage=lineage.names if lineage is not None else b"",
             cache=kind_of(cache),
             processors=self.processors,
         )
         if config.do_sample:
+            seeds.notice()
             scope = binding.session.seeds.current
             question = replace(question, seed=scope.seed, occurrence=scope.occurrence(question.key))
         self.call = question
@@ -105,6 +113,10 @@ class Run:
     def process(
         self, processors: LogitsProcessorList, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
     ) -> Any:
+        raise NotImplementedError
+
+    def stop(self, done: torch.Tensor) -> torch.Tensor:
+        """The loop's criteria say which rows are done, of shape (B,)."""
         raise NotImplementedError
 
     def finish(self, error: BaseException | None) -> None:
@@ -125,6 +137,17 @@ class RunProcessors(LogitsProcessorList):
         return super().__call__(input_ids, scores, **kwargs)  # type: ignore[arg-type]
 
 
+class RunCriteria(StoppingCriteriaList):
+    """The loop's stopping criteria, called live; the run hears which rows are done."""
+
+    def __init__(self, criteria: StoppingCriteriaList, run: Run) -> None:
+        super().__init__(criteria)
+        self.run = run
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
+        return self.run.stop(super().__call__(input_ids, scores, **kwargs))
+
+
 current_run: ContextVar[Run | None] = ContextVar("replaykit_run", default=None)
 """The run of the innermost `generate()` in this thread or task."""
 
@@ -134,28 +157,39 @@ class RunHooks:
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         binding = self.__dict__["_replaykit"]
-        if not binding.active:
+        if not binding.active and binding.records:
             return super().generate(*args, **kwargs)  # type: ignore[misc]
         run = binding.open_run(self, args, kwargs)
         token = current_run.set(run)
         try:
+            binding.check(self)
             result = super().generate(*args, **kwargs)  # type: ignore[misc]
+            current_run.get().finish(None)  # type: ignore[union-attr]
         except BaseException as error:
-            run.finish(error)
-            _end_stream(run.streamer, error)
+            current_run.get().finish(error)  # type: ignore[union-attr]
+            if isinstance(error, ReplaykitError):
+                binding.session.latch(error)
+                _end_stream(run.streamer)
             raise
         finally:
             current_run.reset(token)
-        run.finish(None)
         return result
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         binding = self.__dict__["_replaykit"]
-        return binding.forward(self, super().__call__, args, kwargs, in_loop=is_loop_call())  # type: ignore[misc]
+        try:
+            return binding.forward(self, super().__call__, args, kwargs, in_loop=is_loop_call())  # type: ignore[misc]
+        except ReplaykitError as error:
+            binding.session.latch(error)
+            raise
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         binding = self.__dict__["_replaykit"]
-        return binding.forward(self, super().forward, args, kwargs, in_loop=False)  # type: ignore[misc]
+        try:
+            return binding.forward(self, super().forward, args, kwargs, in_loop=False)  # type: ignore[misc]
+        except ReplaykitError as error:
+            binding.session.latch(error)
+            raise
 
     def _replaykit_loop(self, loop: str, input_ids: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         run = current_run.get()
@@ -172,6 +206,8 @@ class RunHooks:
             return getattr(type(elsewhere), loop)(elsewhere, input_ids, **kwargs)
         if loop in ELIDING_LOOPS:
             kwargs["logits_processor"] = RunProcessors(kwargs["logits_processor"], run)
+        if loop == "_sample":
+            kwargs["stopping_criteria"] = RunCriteria(kwargs["stopping_criteria"], run)
         token = choices.current_chooser.set(run)
         try:
             return decode(input_ids, **kwargs)
@@ -192,27 +228,6 @@ class RunHooks:
                 choices.current_chooser.reset(token)
 
         return continuations(run.choose("beams", compute, kwargs["accumulated_log_probs"]), kwargs)
-
-
-def beam_choice(chosen: Any, kwargs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-    """What beam search chose in one step: log-probabilities, beams and tokens, each of shape (B, beams to keep)."""
-    log_probs, sequences, beams = chosen
-    beam = beams[:, :, kwargs["cur_len"] - kwargs["decoder_prompt_len"]] % kwargs["num_beams"]
-    return log_probs, beam.long(), sequences[:, :, kwargs["cur_len"]]
-
-
-def continuations(chosen: Any, kwargs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The inverse of `beam_choice`: the sequences and beam indices that `GenerationMixin._get_top_k_continuations`
-    (generation/utils.py, transformers 5.23) builds from the same choice."""
-    log_probs, beam, tokens = chosen
-    at, prompt = kwargs["cur_len"], kwargs["decoder_prompt_len"]
-    rows = beam[:, :, None]
-    beam_indices = torch.take_along_dim(kwargs["running_beam_indices"], rows, dim=1)
-    sequences = torch.take_along_dim(kwargs["running_sequences"], rows, dim=1)
-    sequences[:, :, at] = tokens
-    offset = torch.arange(kwargs["batch_size"], device=tokens.device).view(-1, 1) * kwargs["num_beams"]
-    beam_indices[:, :, at - prompt] = (beam + offset).to(beam_indices.dtype)
-    return log_probs, sequences, beam_indices
 
 
 def is_loop_call() -> bool:
@@ -237,21 +252,23 @@ def _asked(config: Any) -> dict[str, Any]:
     # Releases that have this fill it in wherever nobody chose.
     defaults: dict[str, Any] = getattr(config, "_get_default_generation_params", dict)()
     for name, value in config.to_diff_dict().items():
-        if name in _NOT_ASKED or name.startswith("_") or value is None or value == defaults.get(name):
+        # Forcing the last token makes the limit a part of what is asked.
+        limit = name == "max_length" and config.forced_eos_token_id is not None
+        if (name in _NOT_ASKED and not limit) or name.startswith("_") or value is None or value == defaults.get(name):
             continue
         try:
-            asked[name] = values.plain(value)
+            asked[name] = values.plain(value.to_dict() if hasattr(value, "to_dict") else value)
         except UnsupportedError as error:
             raise UnsupportedError(f"the generation option {name} cannot be recorded: {error.message}") from error
     return asked
 
 
-def _end_stream(streamer: Any, error: BaseException) -> None:
-    """End a stream that an error cut off, so that whoever reads it does not wait for ever.
+def _end_stream(streamer: Any) -> None:
+    """End a stream that a refusal cut off, so that whoever reads it does not wait for ever.
 
     `TextStreamer.end` decodes what is left, which may be refused in turn; then only the end is signalled.
     """
-    if streamer is None or not isinstance(error, ReplaykitError):
+    if streamer is None:
         return
     try:
         streamer.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from ..calls import Load
@@ -41,29 +40,26 @@ def wrap_question(what: str, name: str) -> Load:
 
 
 def load_questions(what: str, source: str | os.PathLike[str], loader: Any, options: dict[str, Any]) -> list[Load]:
-    """The ways in which this load may have been recorded: by the source's name, or wrapped under it."""
+    """The ways in which this load may have been recorded, likeliest first: by the source's names, or wrapped."""
     asked = {name: _option(value) for name, value in options.items() if name not in _NOT_ASKED and value is not None}
     if "torch_dtype" in asked:
         asked.setdefault("dtype", asked.pop("torch_dtype"))
-    names = source_names(source)
-    return [Load(what, name, loader.__name__, asked) for name in names] + [
-        wrap_question(what, name) for name in names if not asked
-    ]
+    loads = [Load(what, name, loader.__name__, asked) for name in source_names(source)]
+    wrapped = [wrap_question(what, source)] if isinstance(source, str) and not asked else []
+    return wrapped + loads if os.sep not in os.fspath(source) else loads + wrapped
 
 
 def source_names(source: str | os.PathLike[str]) -> list[str]:
-    """What a source may be known by, likeliest first.
+    """What a source is known by: a hub id by itself, a local path by its last part, which depends on no machine.
 
-    A hub id is known by itself; a local path by its last part, which does not depend on the machine. Whether
-    "models/tiny" is the one or the other cannot be told once the directory is gone, so a replay tries both.
+    Whether "models/tiny" is the one or the other cannot be told once the directory is gone. So a relative path is known
+    by both, as it was written and by its last part; what is written like a hub id and is no directory, only as written.
     """
-    text = os.fspath(source)
-    alias = Path(text).name or text
+    text = os.path.normpath(os.path.expanduser(os.fspath(source)))
+    last = os.path.basename(text) or text
     if os.path.isabs(text):
-        return [alias]
-    is_hub_id = isinstance(source, str) and text.count("/") <= 1 and not text.startswith((".", "~"))
-    is_path = os.path.isdir(text) or not is_hub_id
-    return list(dict.fromkeys([alias, text] if is_path else [text, alias]))
+        return [last]
+    return list(dict.fromkeys([text, last])) if os.path.isdir(text) else [text]
 
 
 def _option(value: Any) -> Any:

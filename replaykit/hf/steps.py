@@ -34,16 +34,22 @@ class Step:
     `batch` rows of `positions` new positions go in. `cache` and `state` are None where no cache was passed.
     """
 
-    __slots__ = ("arguments", "batch", "cache", "call", "positions", "state")
+    __slots__ = ("arguments", "batch", "cache", "call", "owner", "positions", "state")
 
     def __init__(
-        self, call: ModelStep, arguments: dict[str, Any], cache: Cache | None, state: CacheState | None
+        self,
+        call: ModelStep,
+        arguments: dict[str, Any],
+        cache: Cache | None,
+        state: CacheState | None,
+        owner: Any,
     ) -> None:
+        self.owner = owner
         self.call = call
         self.arguments = arguments
         self.cache = cache
         self.state = state
-        tokens = next((arguments[name] for name in _TOKENS if arguments.get(name) is not None), None)
+        tokens = new_tokens(arguments)
         self.batch: int = 1 if tokens is None else tokens.shape[0]
         self.positions: int = 0 if tokens is None else tokens.shape[1]
 
@@ -51,7 +57,9 @@ class Step:
         """The call has filled `cache` (the one passed in, or one the model made): lengthen its lineage."""
         if cache is None:
             return
-        state = self.state if self.state is not None and cache is self.cache else adopt(cache, replayed=replayed)
+        state = self.state if cache is self.cache else None
+        if state is None:
+            state = adopt(cache, self.owner, replayed=replayed)
         state.lineage.advance(self.call.key, self.positions, self.batch, self.call)
         settle(cache, state)
 
@@ -72,9 +80,10 @@ def read_step(model: Any, identity: bytes, args: tuple[Any, ...], kwargs: Mappin
     if args:
         names = parameter_names(type(model))  # type: ignore[arg-type]
         arguments.update(zip(names, args, strict=False))
-    cache, state = _cache_in(arguments, replayed)
+    binding = model.__dict__["_replaykit"]
+    cache, state = _cache_in(arguments, binding, replayed)
     past = state.lineage.length if state is not None else 0
-    inputs = normal_inputs(model, arguments, past)
+    inputs = normal_inputs(model, arguments, past, whole=False)
     rows = state.lineage.rows if state is not None else None
     step = Step(
         ModelStep(
@@ -86,24 +95,32 @@ def read_step(model: Any, identity: bytes, args: tuple[Any, ...], kwargs: Mappin
         arguments,
         cache,
         state,
+        binding,
     )
     if rows is not None and len(rows) != step.batch:
         raise LineageError(f"the cache has {len(rows)} rows, the call {step.batch}")
     return step
 
 
-def normal_inputs(model: Any, arguments: Mapping[str, Any], past: int) -> dict[str, Any]:
-    """The named arguments in normal form, as plain values; `past` is the number of positions in the cache."""
+def normal_inputs(model: Any, arguments: Mapping[str, Any], past: int, *, whole: bool) -> dict[str, Any]:
+    """The named arguments in normal form, as plain values; `past` is the number of positions in the cache.
+
+    `whole`: these are what a `generate()` starts from, whose ids may repeat what the cache holds.
+    """
     values = Values()
     config = model.config
     inputs: dict[str, Any] = {}
-    masks = masks_something(arguments.get("attention_mask"))
+    tokens = new_tokens(arguments)
+    positions = 0 if tokens is None else tokens.shape[1]
+    masks = masks_something(
+        arguments.get("attention_mask"), (past + positions, positions) if whole else (past + positions,)
+    )
     for name, value in arguments.items():
         if value is None or name in _PASSENGERS or name in CACHE_NAMES:
             continue
         if name == "attention_mask" and not masks:
             continue
-        if name == "position_ids" and not masks and counts_from(value, past):
+        if name == "position_ids" and not masks and counts_from(value, past, positions):
             continue
         if name in _FLAGS:
             if not value:
@@ -121,6 +138,12 @@ def normal_inputs(model: Any, arguments: Mapping[str, Any], past: int) -> dict[s
         inputs["use_cache"] = False
     if arguments.get("return_dict") is None and getattr(config, "return_dict", True) is False:
         inputs["return_dict"] = False
+    attention = config._attn_implementation
+    if attention != model.__dict__["_replaykit"].attention:
+        inputs["attention"] = str(attention)  # set since the model was loaded
+    autocast = autocast_dtype()
+    if autocast is not None:
+        inputs["autocast"] = autocast
     if model.training:
         inputs["training"] = True  # dropout may be on
     if values.files:
@@ -130,30 +153,42 @@ def normal_inputs(model: Any, arguments: Mapping[str, Any], past: int) -> dict[s
     return inputs
 
 
-def masks_something(mask: Any) -> bool:
-    """Whether an attention mask hides any position. What is not a 2D mask is taken to."""
+def new_tokens(arguments: Mapping[str, Any]) -> Any:
+    """The ids or embeddings that a call feeds, of shape (B, T) or (B, T, H); None if it feeds none."""
+    return next((arguments[name] for name in _TOKENS if arguments.get(name) is not None), None)
+
+
+def masks_something(mask: Any, lengths: tuple[int, ...]) -> bool:
+    """Whether an attention mask hides any position. What is not a 2D mask of one of the lengths is taken to."""
     if mask is None:
         return False
-    if not isinstance(mask, torch.Tensor) or mask.dim() != 2:
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 2 or mask.shape[1] not in lengths:
         return True
     return not bool((mask == 1).all())
 
 
-def counts_from(positions: Any, past: int) -> bool:
+def counts_from(ids: Any, past: int, positions: int) -> bool:
     """Whether position ids merely count on from the cache's length, as the model does without them."""
-    if not isinstance(positions, torch.Tensor) or positions.dim() != 2:
+    if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or ids.shape[1] != positions:
         return False
-    if positions.shape == (1, 1):
-        return int(positions) == past
-    count = torch.arange(past, past + positions.shape[1], device=positions.device)
-    return bool((positions == count).all())
+    if ids.shape == (1, 1):
+        return int(ids) == past
+    return bool((ids == torch.arange(past, past + positions, device=ids.device)).all())
 
 
-def _cache_in(arguments: Mapping[str, Any], replayed: bool) -> tuple[Cache | None, CacheState | None]:
+def autocast_dtype() -> str | None:
+    """The dtype torch casts to on the way, where the program switched that on."""
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            return str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    return None
+
+
+def _cache_in(arguments: Mapping[str, Any], owner: Any, replayed: bool) -> tuple[Cache | None, CacheState | None]:
     for name in CACHE_NAMES:
         cache = arguments.get(name)
         if isinstance(cache, Cache):
-            return cache, meet(cache, replayed=replayed)
+            return cache, meet(cache, owner, replayed=replayed)
         if cache is not None:
             raise UnsupportedError(
                 f"{name} is a {type(cache).__name__}; only transformers' Cache classes can be followed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from transformers.utils.chat_template_utils import get_json_schema
 from ..calls import TokenizerCall, identity_object
 from ..codec import Kind, Object, encode
 from ..digest import digest
-from ..errors import UnsupportedError
+from ..errors import ReplaykitError, UnsupportedError
 from .models import original_class
 from .values import Values, class_path
 
@@ -64,8 +65,11 @@ class TokenizerBinding:
         self.state = state
         self.added: list[Any] = []
 
-    def __deepcopy__(self, memo: Any) -> TokenizerBinding:
-        return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> TokenizerBinding:
+        """A copied tokenizer goes its own way: the tokens added to it are its own."""
+        binding = copy.copy(self)
+        binding.added = list(self.added)
+        return binding
 
     def call(
         self, tokenizer: Any, method: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -173,7 +177,12 @@ class Additions:
 def _sent(method: str, real: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(real)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["_replaykit"].call(self, method, functools.partial(real, self), args, kwargs)
+        binding = self.__dict__["_replaykit"]
+        try:
+            return binding.call(self, method, functools.partial(real, self), args, kwargs)
+        except ReplaykitError as error:
+            binding.session.latch(error)
+            raise
 
     return wrapper
 

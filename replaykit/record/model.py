@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -10,15 +11,17 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from ..calls import Decisions, Outcome
+from ..calls import Decisions, Outcome, RecordedError
 from ..codec import Object
 from ..errors import IdentityError
 from ..hf import choices
 from ..hf.fingerprint import WeightsStamp, derived_identity
-from ..hf.models import Binding, Casts, subclass
+from ..hf.models import Binding, Casts, original_class, subclass
 from ..hf.provenance import model_provenance
+from ..hf.raised import ANSWERS, recorded_error
 from ..hf.runs import Run, RunHooks, RunProcessors, current_run
-from ..hf.steps import read_step
+from ..hf.seeds import was_set
+from ..hf.steps import Step, read_step
 from ..hf.tensors import NAMES, plain_tensor
 from ..hf.values import Values, class_path
 from ..sessions import Session
@@ -35,8 +38,9 @@ class RecordedModel(RunHooks, Casts):
 
     def _replaykit_cast(self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
         before = self.dtype  # type: ignore[attr-defined]
-        real(*args, **kwargs)
         binding = self.__dict__["_replaykit"]
+        binding.check(self)
+        real(*args, **kwargs)
         binding.stamp = WeightsStamp(self)  # type: ignore[arg-type]
         if self.dtype != before:  # type: ignore[attr-defined]
             binding.cast(self.dtype)  # type: ignore[attr-defined]
@@ -48,19 +52,28 @@ def record_model(model: PreTrainedModel, session: Session, identity: Object) -> 
     """Record what `model`, which is the one of `identity`, does from now on. Returns the same model."""
     choices.install()
     model.__dict__["_replaykit"] = RecordedBinding(model, session, identity)
-    model.__class__ = subclass(type(model), RecordedModel)  # type: ignore[arg-type]
+    model.__class__ = subclass(original_class(type(model)), RecordedModel)
     return model
 
 
 class RecordedBinding(Binding):
+    records = True
+
     def __init__(self, model: Any, session: Session, identity: Object) -> None:
         self.session = session
+        self.attention = model.config._attn_implementation
         self.base = identity.digest
         self.identity = identity.digest
         self.casts: list[str] = []
         self.stamp = WeightsStamp(model)
         self.provenance = model_provenance(model)
         self._unwritten = [identity]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RecordedBinding:
+        binding = copy.copy(self)
+        binding.casts = list(self.casts)
+        binding.stamp = copy.deepcopy(self.stamp, memo)
+        return binding
 
     def cast(self, dtype: torch.dtype) -> None:
         self.casts.append(f"cast {NAMES[dtype]}")
@@ -73,7 +86,6 @@ class RecordedBinding(Binding):
         self.session.record(call, outcome, self.provenance, objects=unwritten)
 
     def open_run(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RecordingRun:
-        self.check_weights()
         return RecordingRun(model, args, kwargs)
 
     def begin_run(
@@ -84,8 +96,8 @@ class RecordedBinding(Binding):
             run.begin(loop, input_ids, config, inputs)
         run.limit = config.max_length - input_ids.shape[1]
 
-    def check_weights(self) -> None:
-        if not self.stamp.unchanged():
+    def check(self, model: Any) -> None:
+        if self.active and not self.stamp.fits(model):
             self.session.refuse(
                 IdentityError(
                     "the model's weights were changed since it was loaded,"
@@ -105,11 +117,14 @@ class RecordedBinding(Binding):
         step = None
         if run is None or run.tracked:
             if run is None:
-                self.check_weights()
+                self.check(model)
             step = read_step(model, self.identity, args, kwargs, replayed=False)
         token = _inside.set(True)
         try:
             output = real(*args, **kwargs)
+        except ANSWERS as error:
+            self._raised(error, run, step)
+            raise
         finally:
             _inside.reset(token)
         if isinstance(run, RecordingRun):
@@ -120,6 +135,16 @@ class RecordedBinding(Binding):
         if step is not None:
             step.fill(_cache_of(output), replayed=False)
         return output
+
+    def _raised(self, error: Exception, run: Run | None, step: Step | None) -> None:
+        """The model answered with an error: that is an outcome too."""
+        answer = recorded_error(error)
+        if answer is None:
+            return
+        if isinstance(run, RecordingRun):
+            run.error = answer
+        if step is not None and (run is None or run.observed):
+            self.record(step.call, Outcome(error=answer))
 
 
 class RecordingRun(Run):
@@ -133,6 +158,8 @@ class RecordingRun(Run):
         self.limit = 0
         self.output: list[str] | None = None
         self.drew_on_cpu = False
+        self.error: RecordedError | None = None
+        self.ended: list[int] = []
 
     def saw(self, output: Any) -> None:
         """A step returned `output`: its class and dtype are all that stays where nobody can see the logits."""
@@ -156,9 +183,19 @@ class RecordingRun(Run):
             self.scores.append(plain_tensor(processed) if len(processors) else None)
         return processed
 
+    def stop(self, done: torch.Tensor) -> torch.Tensor:
+        """The criteria say which rows are done: keep after how many choices each was."""
+        if not self.ended:
+            self.ended = [0] * done.shape[0]
+        for row, is_done in enumerate(done.tolist()):
+            if is_done and not self.ended[row]:
+                self.ended[row] = self.steps
+        return done
+
     def finish(self, error: BaseException | None) -> None:
         """Keep what the generation had, also where an error broke it off."""
-        if self.call is None or not (len(self.decisions) or error is None):
+        binding = self.model.__dict__["_replaykit"]
+        if self.call is None or not binding.active or not (len(self.decisions) or error is None or self.error):
             return
         outcome = {
             "decisions": self.decisions.plain(),
@@ -168,11 +205,14 @@ class RecordingRun(Run):
             "complete": error is None,
             "limited": self.steps >= self.limit,
             "output": self.output,
+            "ended": self.ended,
         }
-        if self.call.seed is not None and self.drew_on_cpu:
+        if self.error is not None:
+            outcome["error"] = self.error.plain()
+        if self.drew_on_cpu and was_set(torch.initial_seed()):
             # What the program draws for itself after a seeded answer is part of what it observes.
             outcome["random_state"] = plain_tensor(torch.get_rng_state())
-        self.model.__dict__["_replaykit"].record(self.call, Outcome(outcome))
+        binding.record(self.call, Outcome(outcome))
 
 
 def _cache_of(output: Any) -> Cache | None:

@@ -11,6 +11,7 @@ from ..calls import Outcome, SamplerCall, identity_object
 from ..calls.call import tensor_object
 from ..codec import Tensor
 from ..hf.provenance import tokenizer_provenance
+from ..hf.seeds import notice
 from ..hf.values import Values, no_cache, python_value
 from ..sessions import Session
 
@@ -25,6 +26,9 @@ def record_sampler(sampler: Callable[..., Any], session: Session, name: str) -> 
 
     @functools.wraps(sampler, updated=())
     def recorded(*args: Any, **kwargs: Any) -> Any:
+        if session.closed and session.records:
+            return sampler(*args, **kwargs)
+        notice()
         question = SamplerCall(identity.digest, _arguments(args, kwargs))
         scope = session.seeds.current
         call = replace(question, seed=scope.seed, occurrence=scope.occurrence(question.key))

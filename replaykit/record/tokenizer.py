@@ -9,6 +9,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..calls import Outcome
 from ..codec import Object
+from ..hf.models import original_class
 from ..hf.provenance import tokenizer_provenance
 from ..hf.raised import ANSWERS, recorded_error
 from ..hf.tokenizers import Additions, TokenizerBinding, inside_text_call, tokenizer_state, tokenizer_subclass
@@ -25,7 +26,7 @@ def record_tokenizer(tokenizer: Any, session: Session, identity: Object) -> PreT
     tokenizer.__dict__["_replaykit"] = RecordedTokenizerBinding(
         session, identity.digest, tokenizer_state(tokenizer), identity
     )
-    tokenizer.__class__ = tokenizer_subclass(type(tokenizer), RecordedTokenizer)  # type: ignore[arg-type]
+    tokenizer.__class__ = tokenizer_subclass(original_class(type(tokenizer)), RecordedTokenizer)
     return tokenizer
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from ..hf import choices
 from ..hf.caches import empty_cache, is_live
 from ..hf.fingerprint import derived_identity
 from ..hf.models import Binding, Casts, empty_model, subclass
+from ..hf.raised import raise_again
 from ..hf.rebuild import rebuilt
 from ..hf.runs import Run, RunHooks, current_run
 from ..hf.steps import CACHE_NAMES, Step, read_step
@@ -45,6 +48,19 @@ class ReplayedModel(RunHooks, Casts):
 
     def get_compiled_call(self, compile_config: Any) -> Any:
         return self.__call__
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+        """The first parameter tells dtype and device; there are no others, and to ask for them is refused."""
+        yield from (parameter for _, parameter in self.named_parameters())
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        yield "weight", self._parameters["weight"]
+        raise UnsupportedError("a replayed model has no parameters beside one that tells its dtype and device")
+
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedError("a replayed model computes nothing, so a hook on it would never be called")
+
+    register_forward_pre_hook = register_full_backward_hook = register_forward_hook
 
     def tie_weights(self, *args: Any, **kwargs: Any) -> None:
         """There is nothing to tie."""
@@ -101,8 +117,11 @@ def replay_model(facts: dict[str, Any], session: Session, name: str, live: Live 
 
 
 class ReplayedBinding(Binding):
+    records = False
+
     def __init__(self, session: Session, facts: dict[str, Any], live: Live | None) -> None:
         self.session = session
+        self.attention = facts["attention"]
         self.facts = facts
         self.identity = facts["identity"]
         self.dtype = DTYPES[facts["dtype"]]
@@ -115,14 +134,24 @@ class ReplayedBinding(Binding):
             self.casts.append(f"cast {NAMES[dtype]}")
             self.identity = derived_identity(self.facts["identity"], self.casts).digest
 
-    def real_model(self) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReplayedBinding:
+        binding = copy.copy(self)
+        binding.casts = list(self.casts)
+        binding.live = copy.deepcopy(self.live)
+        return binding
+
+    def real_model(self, model: Any) -> Any:
         """The real model, in the state the program brought the replayed one to."""
         assert self.live is not None
-        model = self.live()
-        done = len(model.__dict__["_replaykit"].casts)
-        for cast in self.casts[done:]:
-            model.to(DTYPES[cast.removeprefix("cast ")])
-        return model
+        real = self.live()
+        for cast in self.casts[len(real.__dict__["_replaykit"].casts) :]:
+            real.to(DTYPES[cast.removeprefix("cast ")])
+        real.train(model.training)
+        loaded = find_class(self.facts["config"][0], PreTrainedConfig).from_dict(json.loads(self.facts["config"][1]))
+        for name, value in vars(model.config).items():
+            if not name.startswith("_") and name != "name_or_path" and vars(loaded).get(name) != value:
+                setattr(real.config, name, value)
+        return real
 
     def open_run(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ReplayingRun:
         return ReplayingRun(model, args, kwargs)
@@ -134,15 +163,19 @@ class ReplayedBinding(Binding):
         call = run.begin(loop, input_ids, config, inputs)
         steps = config.max_length - input_ids.shape[1]
         caches = [inputs[name] for name in CACHE_NAMES if isinstance(inputs.get(name), Cache)]
-        outcome = self.session.recall(call, can_ask=self.live is not None, choose=longest)
-        if outcome is not None and self.session.records and self.live is not None and too_short(outcome, steps):
-            outcome = None
+        choose = functools.partial(longest, steps=steps, observed=run.observed)
+        outcome = self.session.recall(call, can_ask=self.live is not None, choose=choose)
+        if outcome is not None and self.live is not None:
+            unseen = run.observed and not outcome.value["observed"]
+            if unseen or too_short(outcome, steps):
+                outcome = None
         if self.live is not None and any(is_live(cache) for cache in caches):
             outcome = None
         if outcome is not None:
+            run.timed = config.max_time is not None
             run.follow(outcome)
             return None
-        real = self.real_model()
+        real = self.real_model(model)
         for cache in caches:
             rebuilt(cache, real)
         successor = real.__dict__["_replaykit"].open_run(real, (), {})
@@ -158,14 +191,16 @@ class ReplayedBinding(Binding):
             return run.stand_in(model, args, kwargs)
         step = read_step(model, self.identity, args, kwargs, replayed=True)
         if step.state is not None and not step.state.replayed and self.live is not None:
-            return self._ask(step)  # the cache is the real model's already: it goes on with it
+            return self._ask(model, step)  # the cache is the real model's already: it goes on with it
         outcome = self.session.recall(step.call, can_ask=self.live is not None)
         if outcome is None:
-            return self._ask(step)
+            return self._ask(model, step)
+        if outcome.error is not None:
+            raise_again(outcome.error)
         made: list[Cache] = []
 
         def new_cache(path: str) -> Cache:
-            made.append(step.cache if step.cache is not None else empty_cache(path, model.config))
+            made.append(step.cache if step.cache is not None else empty_cache(path, model.config, self))
             return made[-1]
 
         output = python_value(outcome.value, fetch=self.session.fetch, new_cache=new_cache)
@@ -173,8 +208,8 @@ class ReplayedBinding(Binding):
             step.fill(made[-1], replayed=True)
         return output
 
-    def _ask(self, step: Step) -> Any:
-        real = self.real_model()
+    def _ask(self, model: Any, step: Step) -> Any:
+        real = self.real_model(model)
         if step.cache is not None:
             rebuilt(step.cache, real)
         output = real(**to_device(step.arguments, real.device))

@@ -10,9 +10,11 @@ from transformers import GenerationMixin, LogitsProcessorList
 from transformers.cache_utils import DynamicCache
 from transformers.utils.generic import ModelOutput
 
-from ..calls import Decisions, Generation, Outcome
+from ..calls import Decisions, Generation, Outcome, RecordedError
 from ..errors import DivergenceError, FidelityError
+from ..hf import seeds
 from ..hf.caches import empty_cache, meet
+from ..hf.raised import raise_again
 from ..hf.runs import Run, RunProcessors
 from ..hf.steps import CACHE_NAMES, read_step
 from ..hf.tensors import DTYPES, torch_tensor
@@ -29,13 +31,20 @@ class ReplayingRun(Run):
         self.recorded: dict[str, Any] = {}
         self.at = 0
         self.steps = 0
+        self.strayed = False  # from here on the recorded choices answer another question
+        self.timed = False
+        self._done: torch.Tensor | None = None
         self.successor: Run | None = None
+
+    @property
+    def _binding(self) -> Any:
+        return self.model.__dict__["_replaykit"]
 
     def follow(self, outcome: Outcome) -> None:
         self.recorded = outcome.value
         self.decisions = Decisions.from_plain(self.recorded["decisions"])
         if self.observed and not self.recorded["observed"]:
-            self.model.__dict__["_replaykit"].session.refuse(
+            self._binding.session.refuse(
                 FidelityError(
                     "the logits of this generation were not stored: nobody could see them when it was recorded",
                     level="full",
@@ -56,11 +65,13 @@ class ReplayingRun(Run):
         if self.successor is not None:
             self.successor.finish(error)
         elif error is None and self.at == len(self.decisions) and "random_state" in self.recorded:
-            torch.set_rng_state(torch_tensor(self.recorded["random_state"]))
+            seeds.restore(torch_tensor(self.recorded["random_state"]))
 
     def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
-        session = self.model.__dict__["_replaykit"].session
-        if self.at >= len(self.decisions):
+        session = self._binding.session
+        if self.at >= len(self.decisions) or (self.strayed and operation != "topk"):
+            if "error" in self.recorded and not self.strayed:
+                raise_again(RecordedError(self.recorded["error"][0], tuple(self.recorded["error"][1])))
             session.refuse(self._beyond(session))
         recorded, tensors = self.decisions.choices[self.at]
         if recorded != operation:
@@ -73,11 +84,41 @@ class ReplayingRun(Run):
             )
         self.at += 1
         chosen = tuple(torch_tensor(tensor) for tensor in tensors)
+        if operation == "topk":
+            return self._ranked(compute(), chosen)
         if self.observed:
             self._check(operation, compute, source, chosen[0])
         return chosen[0] if len(chosen) == 1 else chosen
 
+    def _ranked(self, live: Any, recorded: tuple[torch.Tensor, ...]) -> Any:
+        """Which beams go on, or are finished: ranks of recorded scores, so only ties need the recorded choice.
+
+        At another limit, or with other criteria, the scores are others here; then the live ranks count, and the next
+        step's recorded choice no longer answers for the beams that go on.
+        """
+        if live[0].shape == recorded[0].shape and torch.equal(live[0], recorded[0]):
+            return recorded
+        self.strayed = True
+        return live
+
+    def stop(self, done: torch.Tensor) -> torch.Tensor:
+        """The criteria run live. Where rows end otherwise than recorded, no later choice is good for the batch."""
+        if self.timed and self.recorded["complete"] and self.steps >= self.steps_recorded:
+            return torch.ones_like(done)  # the clock ended it when it was recorded; replay is faster than the clock
+        self._done = done if self._done is None else self._done | done
+        ended = [0 < step <= self.steps for step in self.recorded["ended"]]
+        self.strayed |= self._done.tolist() != ended and not bool(self._done.all())
+        return done
+
     def _beyond(self, session: Session) -> Any:
+        if self.strayed and self.steps < self.steps_recorded:
+            assert isinstance(self.call, Generation)
+            return session.miss(
+                self.call,
+                "this generation was recorded with another limit or other stopping criteria:"
+                f" after token {self.steps} its rows end otherwise.",
+                recorded_tokens=self.steps_recorded,
+            )
         end = "ends" if self.recorded["complete"] else "was broken off"
         assert isinstance(self.call, Generation)
         return session.miss(
@@ -101,7 +142,7 @@ class ReplayingRun(Run):
                 self._diverged("the processors now lead to another token", chosen, live)
 
     def _diverged(self, what: str, expected: torch.Tensor, actual: torch.Tensor) -> None:
-        self.model.__dict__["_replaykit"].session.refuse(
+        self._binding.session.refuse(
             DivergenceError(
                 f"at token {self.steps} of this generation: {what}",
                 expected=expected.flatten().tolist(),
@@ -144,12 +185,14 @@ class ReplayingRun(Run):
         tokens = next(kwargs[name] for name in ("input_ids", "inputs_embeds") if kwargs.get(name) is not None)
         batch, positions = tokens.shape[:2]
         if self.tracked:
-            step = read_step(model, model.__dict__["_replaykit"].identity, args, kwargs, replayed=True)
+            step = read_step(model, self._binding.identity, args, kwargs, replayed=True)
             if cache is None and kwargs.get("use_cache", True):
-                cache = empty_cache(class_path(DynamicCache), model.config)
+                cache = empty_cache(class_path(DynamicCache), model.config, self._binding)
             step.fill(cache, replayed=True)
         elif cache is not None:
-            meet(cache, replayed=True).lineage.advance_unnamed(positions, batch)
+            meet(cache, self._binding, replayed=True).lineage.advance_unnamed(positions, batch)
+        if self.recorded["output"] is None:  # the real model raised at its first step
+            self.choose("argmax", lambda: None, tokens)
         path, dtype = self.recorded["output"]
         logits = torch.zeros((batch, 1, self._columns(model)), dtype=DTYPES[dtype])
         return find_class(path, ModelOutput)(logits=logits, past_key_values=cache)
@@ -161,13 +204,26 @@ class ReplayingRun(Run):
         return model.config.get_text_config().vocab_size if counts and searches else 1
 
 
-def longest(outcomes: list[Outcome]) -> Outcome | None:
-    """Of generations of which each is the beginning of the next, the longest, with logits if any has them."""
-    ranked = sorted(outcomes, key=lambda outcome: (outcome.value["steps"], outcome.value["observed"]))
-    best = Decisions.from_plain(ranked[-1].value["decisions"])
-    if not all(best.agrees_with(Decisions.from_plain(other.value["decisions"])) for other in ranked[:-1]):
+def longest(outcomes: list[Outcome], *, steps: int, observed: bool) -> Outcome | None:
+    """Of recordings of one generation at several limits, one that answers `steps` steps, with logits if `observed`.
+
+    None if they contradict each other.
+    """
+    logs = [Decisions.from_plain(outcome.value["decisions"]) for outcome in outcomes]
+    if not all(_agree(one, other) for one in logs for other in logs):
         return None
-    return ranked[-1]
+
+    def rank(outcome: Outcome) -> tuple[bool, bool, int]:
+        value = outcome.value
+        return value["observed"] or not observed, value["steps"] >= steps, value["steps"]
+
+    return max(outcomes, key=rank)
+
+
+def _agree(one: Decisions, other: Decisions) -> bool:
+    """Whether two recordings choose alike as far as both go; how beams end depends on the limit."""
+    chosen = [[choice for choice in log.choices if choice[0] != "topk"] for log in (one, other)]
+    return Decisions(chosen[0]).agrees_with(Decisions(chosen[1]))
 
 
 def too_short(outcome: Outcome, steps: int) -> bool:

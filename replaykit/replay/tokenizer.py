@@ -6,6 +6,7 @@ comes: a second for a vocabulary of 128k, and text calls never need it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,13 @@ class ReplayedTokenizerBinding(TokenizerBinding):
         self.facts = facts
         self.live = live
         self._backend: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TokenizerBinding:
+        binding = super().__deepcopy__(memo)
+        assert isinstance(binding, ReplayedTokenizerBinding)
+        binding._backend = copy.deepcopy(self._backend)
+        binding.live = copy.deepcopy(self.live)
+        return binding
 
     @property
     def is_built(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import NoReturn, TypeVar
 
@@ -29,6 +31,7 @@ from .seeds import SeedScopes
 from .settings import Settings, checked_name
 
 Self = TypeVar("Self", bound="Session")
+_expected: ContextVar[list[ReplaykitError] | None] = ContextVar("replaykit_expected_misses", default=None)
 Choose = Callable[[list[Outcome]], "Outcome | None"]
 
 
@@ -55,7 +58,7 @@ class Session:
         self.closed = False
         self._lock = threading.RLock()
         self._recorder: Recorder | None = None
-        self._answered: set[Digest] = set()
+        self._answered: dict[Digest, Digest] = {}
         try:
             self.manifest = self._find()
         except BaseException:
@@ -89,7 +92,7 @@ class Session:
         contradict each other.
         """
         self._check_open()
-        candidates = self._candidates(call.key)
+        candidates = self._candidates(call)
         decision = self.mode.decide(known=bool(candidates), fresh=self.fresh)
         if decision is Decision.RECORD and can_ask:
             return None
@@ -100,9 +103,9 @@ class Session:
             self.replayed += 1
         return outcome
 
-    def recorded_outcomes(self, key: Digest) -> list[Digest]:
-        """The digests of what was recorded under `key` before this session began."""
-        return [outcome for _, outcome in self._candidates(key)]
+    def recorded_outcomes(self, call: Call) -> list[Digest]:
+        """The digests of what was recorded of `call` before this session began."""
+        return [outcome for _, outcome in self._candidates(call)]
 
     def record(self, call: Call, outcome: Outcome, provenance: Object, *, objects: Sequence[Object] = ()) -> None:
         """Keep what came back. Durable after `flush()`; `objects` are further ones the call refers to."""
@@ -117,7 +120,13 @@ class Session:
         )
         with self._lock:
             self.recorded += 1
-            self._answered.add(call.key)
+            before = self._answered.setdefault(call.key, item.digest)
+        if before != item.digest and call.must_repeat:
+            warnings.warn(
+                f"the same {call.title} was answered twice in different ways, so its replay will be refused:"
+                f" {call.summary()}",
+                stacklevel=2,
+            )
 
     def flush(self) -> None:
         """What was recorded so far is durable when this returns."""
@@ -145,36 +154,47 @@ class Session:
 
     def refuse(self, error: ReplaykitError) -> NoReturn:
         """Latch `error` and raise it."""
-        with self._lock:
-            self.misses.append(error)
+        self.latch(error)
         raise error
+
+    def latch(self, error: ReplaykitError) -> None:
+        """Keep a refusal, so that leaving the session fails even if the program swallows it. Each is kept once."""
+        expected = _expected.get()
+        kept = self.misses if expected is None else expected
+        with self._lock:
+            if not any(error is one for one in (*self.misses, *kept)):
+                kept.append(error)
 
     @contextmanager
     def expect_misses(self) -> Iterator[list[ReplaykitError]]:
-        """Within this block a refusal is what the program wants to see: it is raised, but leaving the session is not.
+        """Within this block a refusal is what the program wants to see: it is raised, but not again at the end.
 
-        Yields the list that the refusals of the block are put in.
+        Yields the list that the refusals go to. The block is this thread's (or task's); others' refusals are latched.
         """
-        before = len(self.misses)
         seen: list[ReplaykitError] = []
+        token = _expected.set(seen)
         try:
             yield seen
         finally:
-            with self._lock:
-                seen += self.misses[before:]
-                del self.misses[before:]
+            _expected.reset(token)
 
     # -- life
 
     def __enter__(self: Self) -> Self:
+        if self.closed:
+            raise UsageError(f"{self!r} may be entered once; open another with replaykit.session(...)")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-        if error is None and self.misses:
+        if not self.misses or any(error is miss for miss in self.misses):
+            return
+        if error is None or (isinstance(error, SystemExit) and not error.code):
             raise self.misses[0]
+        if hasattr(error, "add_note"):  # since Python 3.11
+            error.add_note(f"before that, replaykit refused: {self.misses[0]}")
 
     def close(self) -> None:
         """Seal what was recorded and let go of the store. Does nothing the second time."""
@@ -216,19 +236,20 @@ class Session:
             to_record=f'replaykit.session("{self.name}", mode="once") on a machine that has the model',
         )
 
-    def _candidates(self, key: Digest) -> list[tuple[Digest, Digest]]:
-        """(provenance, outcome) of each recorded answer that may be used, the pinned recording's before others'."""
+    def _candidates(self, call: Call) -> list[tuple[Digest, Digest]]:
+        """(provenance, outcome) of each recorded answer that may be used.
+
+        The recording's own come first. Where only the content counts, another recording's in the store will do.
+        """
         if self.mode is Mode.ALL:
             return []
-        if self.records:
-            pinned = self.manifest.entries_for(key) if self.manifest is not None else []
-            return [(entry.provenance, entry.outcome) for entry in pinned]
-        rows = [(row.provenance, row.outcome) for row in self.store.rows(key)]
-        if len({outcome for _, outcome in rows}) > 1 and self.manifest is not None:
-            pinned = self.manifest.entries_for(key)
+        if self.manifest is not None:
+            pinned = self.manifest.entries_for(call.key)
             if pinned:
                 return [(entry.provenance, entry.outcome) for entry in pinned]
-        return rows
+        if self.records or not (call.is_shared or self.name is None):
+            return []
+        return [(row.provenance, row.outcome) for row in self.store.rows(call.key)]
 
     def _load(self, call: Call, candidates: list[tuple[Digest, Digest]], choose: Choose | None) -> Outcome:
         distinct = list(dict.fromkeys(outcome for _, outcome in candidates))
@@ -254,6 +275,7 @@ class Session:
 
     def fetch(self, digest: Digest) -> Object:
         """The object of that digest. Raises CorruptError if it is absent or damaged."""
+        self._check_open()
         item = self.store.get(digest)
         if item is None:
             raise CorruptError(
@@ -264,11 +286,15 @@ class Session:
         return item
 
     def _keep_what_was(self) -> None:
-        """Carry over the entries of the recording as it was, but for calls that were answered afresh."""
-        if self.mode is Mode.NEW_EPISODES and self.manifest is not None and self._recorder is not None:
-            for entry in self.manifest:
-                if entry.key not in self._answered:
-                    self._recorder.add(entry, [])
+        """Carry over the recording's entries as they are now, but for calls that were answered afresh.
+
+        Another session may have sealed the same recording meanwhile: what it recorded is kept too.
+        """
+        if self.mode is Mode.ALL or self._recorder is None or self.name is None:
+            return
+        for entry in self.store.manifest(self.repository, self.name) or ():
+            if entry.key not in self._answered:
+                self._recorder.add(entry, [])
 
     def _recording(self) -> Recorder:
         with self._lock:

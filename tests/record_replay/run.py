@@ -43,8 +43,8 @@ def record(name: str, store: str, source: str) -> dict[str, Any]:
     torch.manual_seed(7)
     states = random_states()
     plain = plain_data(SCENARIOS[name](tokenizer, model, None))
+    set_random_states(states)
     with replaykit.session(slug(name), mode="once", store=store, fidelity=FIDELITY[name]) as session:
-        set_random_states(states)
         tokenizer, model = session.load(source, **OPTIONS[name])
         recorded = plain_data(SCENARIOS[name](tokenizer, model, session))
     return {"plain": plain, "recorded": recorded}

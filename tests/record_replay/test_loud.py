@@ -238,7 +238,7 @@ def test_another_model_under_the_same_name(place):
     other = AutoModelForCausalLM.from_pretrained(place.source)
     with torch.no_grad():
         next(other.parameters()).mul_(2)
-    with place.replay() as session, pytest.raises(IdentityError):
+    with place.replay() as session, session.expect_misses(), pytest.raises(IdentityError):
         session.wrap(other, name="mine")
 
 
@@ -336,7 +336,7 @@ def test_swallowed_miss_fails_the_session(place):
 
 
 def test_what_cannot_be_told_by_its_content_is_not_recorded(place):
-    with place.record() as session:
+    with place.record() as session, session.expect_misses():
         tokenizer, model = session.load(place.source)
         with pytest.raises(UnsupportedError, match="object"):
             tokenizer(object())

@@ -18,7 +18,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList, set_seed
 
 import replaykit
 
-from .conftest import TINY_LM, ids
+from .conftest import ids
 from .test_scenarios import difference
 
 ROOT = Path(__file__).parents[2]
@@ -349,14 +349,17 @@ def test_forked_child_replays(place, recorded):
 
 
 def test_source_is_known_from_any_directory(place, monkeypatch):
-    """A local path is known by its last part: absolute, relative or by another parent, there or gone."""
-    monkeypatch.chdir(place.path)
+    """A local path is known by its last part, wherever it lies; a relative one also as it was written."""
+    (place.path / "here").mkdir()
+    monkeypatch.chdir(place.path / "here")
+    place.source = place.source.rename(place.path / "here" / "tiny-lm")
     with place.record() as session:
-        text = session.tokenizer("tiny-lm")("hello")
-    assert TINY_LM.exists()
-    with place.replay() as session:
-        for source in ("tiny-lm", "./tiny-lm", "models/tiny-lm", "/elsewhere/tiny-lm", Path("tiny-lm")):
+        text = session.tokenizer("../here/tiny-lm")("hello")
+    with place.replay() as session, session.expect_misses():
+        for source in ("tiny-lm", "./tiny-lm", "../here/tiny-lm", "/elsewhere/tiny-lm", Path("tiny-lm")):
             assert session.tokenizer(source)("hello") == text
+        with pytest.raises(replaykit.NotRecordedError):
+            session.tokenizer("somebody/tiny-lm")  # a hub id, for all one can tell
 
 
 def test_threads_count_their_own_seeds(place):
@@ -389,7 +392,7 @@ def test_new_episodes_refuses_a_conversation_the_model_would_have_gone_otherwise
         cache = model(ids(4, 300, 301, 5)).past_key_values
         real = model.__dict__["_replaykit"].live()
         real.lm_head.register_forward_hook(lambda module, args, output: output + 1e-3)
-        with pytest.raises(replaykit.LineageError, match="otherwise than it is recorded"):
+        with session.expect_misses(), pytest.raises(replaykit.LineageError, match="otherwise than it is recorded"):
             model(ids(302), past_key_values=cache)
 
 
