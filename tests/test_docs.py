@@ -56,30 +56,34 @@ class Reader:
         return done.stdout
 
 
-@pytest.fixture
-def reader(tmp_path) -> Reader:
-    return Reader(tmp_path)
+GREET = blocks(README)[0][1]
+
+
+@pytest.fixture(scope="module")
+def greeted(tmp_path_factory) -> tuple[Reader, list[str]]:
+    """A reader who ran the README's program once, and what it printed."""
+    reader = Reader(tmp_path_factory.mktemp("greeted"))
+    return reader, reader.run(GREET, model=True).splitlines()
 
 
 class TestCode:
-    def test_the_readme_records_once_and_replays_without_the_model(self, reader):
-        _, code = blocks(README)[0]
+    def test_the_readme_records_once_and_replays_without_the_model(self, greeted):
+        reader, first = greeted
 
-        first = reader.run(code, model=True).splitlines()
-        again = reader.run(code, model=False).splitlines()
+        again = reader.run(GREET, model=False).splitlines()
 
         assert again[:-1] == first[:-1]
         shown = [line for line in README.splitlines() if line.startswith("<Session")]
         assert [first[-1], again[-1]] == shown
 
-    def test_the_quickstart_runs(self, reader):
+    def test_the_quickstart_runs(self, tmp_path):
+        reader = Reader(tmp_path)
         for model, code in blocks((ROOT / "docs" / "quickstart.md").read_text()):
             reader.run(code, model=model)
 
-    def test_the_miss_in_the_readme_is_what_a_reader_sees(self, reader):
-        _, code = blocks(README)[0]
-        reader.run(code, model=True)
-        other = code.replace("Mia", "Max").replace('mode="once"', 'mode="strict"')
+    def test_the_miss_in_the_readme_is_what_a_reader_sees(self, greeted):
+        reader, _ = greeted
+        other = GREET.replace("Mia", "Max").replace('mode="once"', 'mode="strict"')
         caught = f"import replaykit\ntry:\n{indented(other)}\nexcept replaykit.MissError as miss:\n    print(miss)"
 
         told = reader.run(caught, model=False).splitlines()
