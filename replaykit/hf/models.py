@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,10 @@ class Binding:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Binding:
         """A copied model goes its own way: its casts are its own."""
+        raise NotImplementedError
+
+    def recompute(self, model: Any, arguments: dict[str, Any]) -> Any:
+        """What the real model answers to a call that is recorded already, filling the cache in `arguments`."""
         raise NotImplementedError
 
     def cast(self, dtype: torch.dtype) -> None:
@@ -124,3 +129,23 @@ def empty_model(cls: type) -> Any:
     model: Any = object.__new__(cls)
     nn.Module.__init__(model)
     return model
+
+
+def as_the_original(thing: Any) -> Any:
+    """`thing` as an instance of its original class, without its session: what is pickled in its place."""
+    original: Any = object.__new__(original_class(type(thing)))
+    original.__dict__.update({name: value for name, value in thing.__dict__.items() if name != "_replaykit"})
+    return original
+
+
+def as_it_is(thing: Any) -> Any:
+    """`thing`: what a pickle calls to make a swapped instance's original."""
+    return thing
+
+
+def deep_copied(thing: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy that is of the same swapped class, with a binding of its own."""
+    copied = memo[id(thing)] = object.__new__(type(thing))
+    for name, value in thing.__dict__.items():
+        copied.__dict__[name] = copy.deepcopy(value, memo)
+    return copied

@@ -16,7 +16,7 @@ from ..codec import Object
 from ..errors import IdentityError
 from ..hf import choices
 from ..hf.fingerprint import WeightsStamp, derived_identity
-from ..hf.models import Binding, Casts, original_class, subclass
+from ..hf.models import Binding, Casts, as_it_is, as_the_original, deep_copied, original_class, subclass
 from ..hf.provenance import model_provenance
 from ..hf.raised import ANSWERS, recorded_error
 from ..hf.runs import Run, RunHooks, RunProcessors, current_run
@@ -35,6 +35,12 @@ _inside: ContextVar[bool] = ContextVar("replaykit_inside_recorded_call", default
 
 class RecordedModel(RunHooks, Casts):
     """Stands before the real model's class. Everything is computed by the class below."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return as_it_is, (as_the_original(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copied(self, memo)
 
     def _replaykit_cast(self, real: Callable[..., Any], dtype: torch.dtype | None, args: Any, kwargs: Any) -> Any:
         before = self.dtype  # type: ignore[attr-defined]
@@ -134,6 +140,17 @@ class RecordedBinding(Binding):
             self.record(step.call, Outcome(values.plain(output), files=tuple(values.files)))
         if step is not None:
             step.fill(_cache_of(output), replayed=False)
+        return output
+
+    def recompute(self, model: Any, arguments: dict[str, Any]) -> Any:
+        """What the model answers to a call that is recorded already: it fills the cache, and is not recorded again."""
+        step = read_step(model, self.identity, (), arguments, replayed=False)
+        token = _inside.set(True)
+        try:
+            output = model(**arguments)
+        finally:
+            _inside.reset(token)
+        step.fill(_cache_of(output), replayed=False)
         return output
 
     def _raised(self, error: Exception, run: Run | None, step: Step | None) -> None:

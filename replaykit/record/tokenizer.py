@@ -9,7 +9,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..calls import Outcome
 from ..codec import Object
-from ..hf.models import original_class
+from ..hf.models import as_it_is, as_the_original, deep_copied, original_class
 from ..hf.provenance import tokenizer_provenance
 from ..hf.raised import ANSWERS, recorded_error
 from ..hf.tokenizers import Additions, TokenizerBinding, inside_text_call, tokenizer_state, tokenizer_subclass
@@ -19,6 +19,12 @@ from ..sessions import Session
 
 class RecordedTokenizer(Additions):
     """Stands before the real tokenizer's class."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return as_it_is, (as_the_original(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copied(self, memo)
 
 
 def record_tokenizer(tokenizer: Any, session: Session, identity: Object) -> PreTrainedTokenizerBase:

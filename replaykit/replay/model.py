@@ -17,7 +17,7 @@ from ..errors import UnsupportedError
 from ..hf import choices
 from ..hf.caches import empty_cache, is_live
 from ..hf.fingerprint import derived_identity
-from ..hf.models import Binding, Casts, empty_model, subclass
+from ..hf.models import Binding, Casts, deep_copied, empty_model, subclass
 from ..hf.raised import raise_again
 from ..hf.rebuild import rebuilt
 from ..hf.runs import Run, RunHooks, current_run
@@ -33,6 +33,14 @@ Live = Callable[[], Any]
 
 class ReplayedModel(RunHooks, Casts):
     """Stands before the model's class and answers for it. There is no weight to compute anything with."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UnsupportedError(
+            "a replayed model belongs to its session and cannot be pickled; load it where it is needed"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copied(self, memo)
 
     @property
     def device(self) -> torch.device:

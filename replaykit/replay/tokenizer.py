@@ -14,6 +14,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from ..digest import Digest
 from ..errors import UnsupportedError
+from ..hf.models import deep_copied
 from ..hf.raised import raise_again
 from ..hf.tokenizers import Additions, TokenizerBinding, tokenizer_subclass
 from ..hf.values import find_class, no_cache, python_value
@@ -22,6 +23,14 @@ from ..sessions import Session
 
 class ReplayedTokenizer(Additions):
     """Stands before the tokenizer's class. `_tokenizer`, transformers' name for the Rust object, is built on demand."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UnsupportedError(
+            "a replayed tokenizer belongs to its session and cannot be pickled; load it where it is needed"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deep_copied(self, memo)
 
     @property
     def _tokenizer(self) -> Any:
