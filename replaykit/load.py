@@ -14,7 +14,7 @@ from .calls import Load
 from .errors import IdentityError, UsageError
 from .hf import seeds
 from .hf.models import original_class
-from .hf.sources import WRAPPED, load_questions, wrap_question
+from .hf.sources import WRAPPED, load_questions, means, wrap_question, written
 from .hf.values import class_path
 from .record.facts import describe, identity_of
 from .record.model import record_model
@@ -80,7 +80,7 @@ class ModelSession(Session):
             return loader.from_pretrained(source, **options)
 
         questions = load_questions("model", source, loader, options)
-        return self._give("model", questions, str(source), fetch)
+        return self._give("model", questions, source, fetch)
 
     def tokenizer(
         self, source: str | os.PathLike[str], *, tokenizer_class: Any = None, **options: Any
@@ -98,7 +98,7 @@ class ModelSession(Session):
             return loader.from_pretrained(source, **options)
 
         questions = load_questions("tokenizer", source, loader, options)
-        return self._give("tokenizer", questions, str(source), fetch)
+        return self._give("tokenizer", questions, source, fetch)
 
     def wrap(self, thing: Any, *, name: str) -> Any:
         """`thing`, a model or tokenizer that is loaded already, recorded or replayed under `name`.
@@ -146,19 +146,20 @@ class ModelSession(Session):
 
     # -- inside
 
-    def _give(self, what: str, questions: list[Load], name: str, fetch: Callable[[], Any]) -> Any:
+    def _give(self, what: str, questions: list[Load], source: str | os.PathLike[str], fetch: Callable[[], Any]) -> Any:
         """Record the real thing that `fetch` brings, or replay it, as the mode says of the first known question."""
-        asked = [question for question in questions if question.loader != WRAPPED] or questions
-        call = next((question for question in questions if self.recorded_outcomes(question)), asked[0])
-        outcome = self.recall(call)
+        name = os.fspath(source)
+        asked = next((question for question in questions if question.loader != WRAPPED), questions[0])
+        outcome = self.recall(next((known for known in questions if self._is_recorded(known, source)), asked))
         if outcome is None:
             real = fetch()
             if isinstance(real, tuple):
-                raise UsageError(f"{asked[0].loader} returned more than the {what}; leave output_loading_info out")
+                raise UsageError(f"{asked.loader} returned more than the {what}; leave output_loading_info out")
             facts, identity, provenance = describe(what, real)
-            for question in asked:
-                self._bind(question, identity)
-                self.record(question, facts, provenance)
+            if not os.path.isabs(written(source)):
+                facts.value["written"] = written(source)
+            if self._bind(asked, identity):
+                self.record(asked, facts, provenance)
             return _record(what, real, self, identity)
         facts = outcome.value
         replay: Any = replay_model if what == "model" else replay_tokenizer
@@ -166,8 +167,13 @@ class ModelSession(Session):
             return replay(facts, self, name, None)
         return replay(facts, self, name, _Live(self, what, name, facts["identity"], fetch))
 
-    def _bind(self, question: Load, identity: Any) -> None:
-        """One name stands for one model or tokenizer in a recording."""
+    def _is_recorded(self, question: Load, source: str | os.PathLike[str]) -> bool:
+        recorded = self.recorded_outcomes(question)
+        return bool(recorded) and means(question, source, self.recorded_value(recorded[0]))
+
+    def _bind(self, question: Load, identity: Any) -> bool:
+        """One name stands for one model or tokenizer in a recording. Says whether it is new."""
+        is_new = question.key not in self._bound
         if self._bound.setdefault(question.key, identity.digest) != identity.digest:
             self.refuse(
                 IdentityError(
@@ -177,6 +183,7 @@ class ModelSession(Session):
                     to_record="load the second one yourself and session.wrap(it, name=...) it under a name of its own",
                 )
             )
+        return is_new
 
 
 class _Live:

@@ -50,16 +50,29 @@ def load_questions(what: str, source: str | os.PathLike[str], loader: Any, optio
 
 
 def source_names(source: str | os.PathLike[str]) -> list[str]:
-    """What a source is known by: a hub id by itself, a local path by its last part, which depends on no machine.
+    """What a source may be known by, likeliest first: a hub id by itself, a local path by its last part.
 
-    Whether "models/tiny" is the one or the other cannot be told once the directory is gone. So a relative path is known
-    by both, as it was written and by its last part; what is written like a hub id and is no directory, only as written.
+    The last part depends on no machine. Whether "models/tiny" is a hub id or a path cannot be told once the directory
+    is gone: both are tried, and the last part only counts where the path was `written` so when it was recorded.
     """
-    text = os.path.normpath(os.path.expanduser(os.fspath(source)))
+    text = written(source)
     last = os.path.basename(text) or text
-    if os.path.isabs(text):
-        return [last]
-    return list(dict.fromkeys([text, last])) if os.path.isdir(text) else [text]
+    return [last] if _is_local(text) else list(dict.fromkeys([text, last]))
+
+
+def written(source: str | os.PathLike[str]) -> str:
+    """A source as the program wrote it, but for "./", "..", "~" and doubled slashes."""
+    return os.path.normpath(os.path.expanduser(os.fspath(source)))
+
+
+def means(question: Load, source: str | os.PathLike[str], facts: dict[str, Any]) -> bool:
+    """Whether a recorded load, known by a last part perhaps, is the one that `source` means."""
+    text = written(source)
+    return question.loader == WRAPPED or question.source == text or _is_local(text) or facts["written"] == text
+
+
+def _is_local(text: str) -> bool:
+    return os.path.isabs(text) or os.path.isdir(text)
 
 
 def _option(value: Any) -> Any:

@@ -26,7 +26,7 @@ def describe(what: str, real: Any) -> tuple[Outcome, Object, Object]:
     else:
         backend = tokenizer_backend(real)
         facts, files, provenance = _tokenizer_facts(real, backend), [backend] if backend else [], tokenizer_provenance()
-    facts["identity"] = identity.digest
+    facts |= {"identity": identity.digest, "written": None}
     return Outcome(facts, files=(identity, *files)), identity, provenance
 
 

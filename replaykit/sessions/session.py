@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..calls import Call, Outcome
 from ..codec import Object
@@ -106,6 +106,10 @@ class Session:
     def recorded_outcomes(self, call: Call) -> list[Digest]:
         """The digests of what was recorded of `call` before this session began."""
         return [outcome for _, outcome in self._candidates(call)]
+
+    def recorded_value(self, outcome: Digest) -> Any:
+        """The value of an outcome that `recorded_outcomes` named."""
+        return self._outcome(outcome).value
 
     def record(self, call: Call, outcome: Outcome, provenance: Object, *, objects: Sequence[Object] = ()) -> None:
         """Keep what came back. Durable after `flush()`; `objects` are further ones the call refers to."""
