@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from replaykit.calls import Generation, ModelStep, Outcome
+from replaykit.calls import Generation, Load, ModelStep, Outcome, SamplerCall
 from replaykit.codec import Tensor
 from replaykit.errors import (
     CorruptError,
@@ -118,24 +120,64 @@ class TestTwoAnswers:
         with desk.session(None) as session:
             assert desk.ask(session, "one") == "one!"
 
-    def test_one_recording_with_two_answers_is_refused(self, desk):
+    def test_one_recording_with_two_answers_is_warned_of_and_refused(self, desk):
         with desk.session(mode="once") as session:
-            for answer in ("a", "b"):
-                session.record(question("one"), Outcome(answer, files=(IDENTITY,)), HERE)
+            session.record(question("one"), Outcome("a", files=(IDENTITY,)), HERE)
+            with pytest.warns(UserWarning, match="answered twice in different ways, so its replay will be refused"):
+                session.record(question("one"), Outcome("b", files=(IDENTITY,)), HERE)
 
         with desk.session() as session, session.expect_misses(), pytest.raises(NondeterminismError):
             desk.ask(session, "one")
 
     def test_who_asks_may_choose(self, desk):
+        asked = Generation(IDENTITY.digest, "sample", {}, {})
         with desk.session(mode="once") as session:
             for answer in ("a", "bb"):
-                session.record(question("one"), Outcome(answer, files=(IDENTITY,)), HERE)
+                session.record(asked, Outcome(answer, files=(IDENTITY,)), HERE)
 
         def longest(outcomes):
             return max(outcomes, key=lambda outcome: len(outcome.value))
 
         with desk.session() as session:
-            assert session.recall(question("one"), choose=longest).value == "bb"
+            assert session.recall(asked, choose=longest).value == "bb"
+
+
+class TestOtherRecordings:
+    @pytest.mark.parametrize(
+        "call",
+        [
+            question("one"),
+            ModelStep(IDENTITY.digest, {"input_ids": 1}),
+            Generation(IDENTITY.digest, "sample", {}, {}),
+        ],
+        ids=lambda call: call.title,
+    )
+    def test_where_only_the_content_counts_another_recordings_answer_will_do(self, desk, call):
+        desk.record("something else")
+        with desk.session("other", "once") as session:
+            session.record(call, Outcome("answer", files=(IDENTITY,)), HERE)
+
+        with desk.session("chat") as session:
+            assert session.recall(call).value == "answer"
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            Load("model", "tiny-lm", "AutoModel", {}),
+            SamplerCall(IDENTITY.digest, {"args": [1]}),
+            Generation(IDENTITY.digest, "sample", {}, {}, occurrence=0),
+        ],
+        ids=lambda call: call.title,
+    )
+    def test_what_was_drawn_or_named_belongs_to_its_recording(self, desk, call):
+        desk.record("something else")
+        with desk.session("other", "once") as session:
+            session.record(call, Outcome("answer", files=(IDENTITY,)), HERE)
+
+        with desk.session("chat") as session, session.expect_misses(), pytest.raises(NotRecordedError):
+            session.recall(call)
+        with desk.session(None) as session:
+            assert session.recall(call).value == "answer"
 
 
 class TestLatch:
@@ -169,6 +211,37 @@ class TestLatch:
                 desk.ask(session, "new")
             assert [miss.call for miss in misses] == [question("new")]
             assert session.misses == []
+
+    def test_the_misses_of_another_thread_are_not_expected(self, desk):
+        desk.record("known")
+
+        def ask():
+            with pytest.raises(NotRecordedError):
+                desk.ask(session, "new")
+
+        with pytest.raises(NotRecordedError), desk.session() as session:
+            with session.expect_misses() as misses:
+                thread = threading.Thread(target=ask)
+                thread.start()
+                thread.join()
+            assert (len(misses), len(session.misses)) == (0, 1)
+
+    def test_a_refusal_that_is_told_twice_is_kept_once(self, desk):
+        desk.record("known")
+
+        with desk.session() as session, session.expect_misses() as misses:
+            miss = session.miss(question("new"))
+            session.latch(miss)
+            session.latch(miss)
+            assert misses == [miss]
+
+    def test_leaving_by_sys_exit_without_a_code_is_no_way_out(self, desk):
+        desk.record("known")
+
+        with pytest.raises(NotRecordedError), desk.session() as session:
+            with pytest.raises(NotRecordedError):
+                desk.ask(session, "new")
+            raise SystemExit
 
     def test_misses_before_the_block_still_count(self, desk):
         desk.record("known")
@@ -259,6 +332,8 @@ class TestLife:
         with pytest.raises(UsageError, match="answer only inside it"):
             desk.ask(session, "one")
         session.close()  # does nothing the second time
+        with pytest.raises(UsageError, match="may be entered once"), session:
+            pass
 
     def test_a_session_that_fails_still_seals_what_it_had(self, desk):
         with pytest.raises(ZeroDivisionError), desk.session(mode="once") as session:

@@ -143,6 +143,7 @@ def test_a_repository_is_named_after_its_directory(tmp_path, directory, reposito
         (table(modus="once"), "has no key 'modus'; the keys are mode, store, fidelity, repository"),
         ("[tool.replaykit]\nmode = 3\n", "must be a string, not 3"),
         ("[tool.replaykit\n", "is not TOML"),
+        ("[tool]\nreplaykit = 3\n", "must be a table, not 3"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(project, text, message):
