@@ -61,6 +61,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(globals() | dict.fromkeys(__all__))
+
+
 def __getattr__(name: str) -> Any:
     if name in ("session", "ModelSession"):
         from . import load

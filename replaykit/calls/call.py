@@ -129,6 +129,11 @@ class SamplerCall(Call):
     def is_shared(self) -> bool:
         return False
 
+    def summary(self) -> str:
+        seeded = "" if self.seed is None else f", seed {self.seed}"
+        given = self.arguments.get("args", []), self.arguments.get("kwargs", {})
+        return f"sampler({readable(given[0])}, {readable(given[1])}), occurrence {self.occurrence}{seeded}"
+
 
 @dataclass(frozen=True)
 class Generation(Call):
@@ -223,6 +228,10 @@ def tensor_object(tensor: Tensor) -> Object:
     return Object.of(Kind.TENSOR, tensor.data, dtype=tensor.dtype, shape=list(tensor.shape))
 
 
+def _word(name: Any) -> str:
+    return name if isinstance(name, str) and name.isprintable() else repr(name)
+
+
 def refer(value: Any, tensors: list[Object]) -> Any:
     """`value` with each large tensor replaced by a Ref, its object appended to `tensors`."""
     kind = type(value)
@@ -247,7 +256,11 @@ def readable(value: Any, limit: int = 120) -> str:
     if isinstance(value, bytes):
         text = value[:4].hex()
     elif isinstance(value, Mapping):
-        shown = (f"{name}={readable(item, limit)}" for name, item in value.items() if name != "identity" and item != {})
+        shown = (
+            f"{_word(name)}={readable(item, limit)}"
+            for name, item in value.items()
+            if name != "identity" and item != {}
+        )
         text = ", ".join(shown)
     elif isinstance(value, list):
         text = f"[{', '.join(readable(item, limit) for item in value[:8])}{', ...' if len(value) > 8 else ''}]"

@@ -114,7 +114,9 @@ def _from_tag(tag: int, content: Any) -> Any:
     if tag == TUPLE:
         return tuple(_from_cbor(item) for item in content)
     if tag == SURROGATES:
-        return bytes(content).decode("utf-8", "surrogatepass")
+        if type(content) is not bytes:
+            raise ValueError("text with surrogates is not bytes")
+        return content.decode("utf-8", "surrogatepass")
     if tag == PAIRS:
         return {_from_cbor(key): _from_cbor(item) for key, item in content}
     if tag == TENSOR:

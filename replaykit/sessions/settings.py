@@ -90,7 +90,8 @@ def _project(directory: Path) -> tuple[Path | None, dict[str, Any]]:
 
 def _read(pyproject: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("replaykit", {})
+        tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+        table = tool.get("replaykit", {}) if isinstance(tool, dict) else tool
         if not isinstance(table, dict):
             raise UsageError(f"replaykit in [tool] of {pyproject} must be a table, not {table!r}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

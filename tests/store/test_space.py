@@ -101,7 +101,7 @@ try:
         recorder.add(*sample(number, b"x" * 20_000))
     recorder.flush()
 except FullError:
-    print("full", len(store.manifest("repo", "before")))
+    print("full", len(store.manifest("repo", "before")), flush=True)
 import os
 os._exit(0)
 """
