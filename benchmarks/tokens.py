@@ -5,7 +5,7 @@
     live       a small Llama of random weights, without replaykit
     recording  the same Llama under a recording; what it took includes the flush that makes it durable
 
-"full" is replay and recording at fidelity "full", which keeps the logits of every step. In each round every subject
+"full" is replay and recording at fidelity "full", with every step's logits asked for and given back. In each round every subject
 generates once, on a prompt of that round's own. A figure is the median of the rounds, a ratio the median of each
 round's ratio, so that what slows the machine down for a while slows both sides. A first round does not count.
 """
@@ -33,6 +33,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 import replaykit
 
 SUBJECTS = ("floor", "replay", "replay full", "live", "recording", "recording full")
+LOGITS = {"return_dict_in_generate": True, "output_logits": True}
 RATIOS = {"replay": "floor", "replay full": "floor", "recording": "live", "recording full": "live"}
 PROMPT_TOKENS = 16
 
@@ -94,10 +95,12 @@ def measure(vocabulary: int, sampled: bool, tokens: int, rounds: int) -> dict[st
             for subject in ("floor", "live", "recording", "replay", "recording full", "replay full"):
                 model, finish = programs[subject]
                 start = time.perf_counter()
-                output = model.generate(prompt, do_sample=sampled, max_new_tokens=tokens)
+                asked = LOGITS if subject.endswith("full") else {}
+                output = model.generate(prompt, do_sample=sampled, max_new_tokens=tokens, **asked)
                 finish()
                 microseconds = 1e6 * (time.perf_counter() - start) / tokens
-                assert output.shape[1] == PROMPT_TOKENS + tokens
+                sequences = output.sequences if asked else output
+                assert sequences.shape[1] == PROMPT_TOKENS + tokens
                 if number:
                     taken[subject].append(microseconds)
     return taken
