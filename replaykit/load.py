@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from .calls import Load
-from .errors import IdentityError, UsageError
+from .errors import IdentityError, NotRecordedError, UsageError
 from .hf import seeds
 from .hf.models import original_class
 from .hf.sources import WRAPPED, load_questions, means, wrap_question, written
@@ -111,7 +111,10 @@ class ModelSession(Session):
         elif isinstance(thing, PreTrainedTokenizerBase):
             what = "tokenizer"
         else:
-            raise UsageError(f"wrap takes a transformers model or tokenizer, not a {class_path(type(thing))}")
+            raise UsageError(
+                f"wrap takes a transformers model or tokenizer, not a {class_path(type(thing))};"
+                " build what needs them from what session.load(...) gives"
+            )
         binding = thing.__dict__.get("_replaykit")
         if binding is not None and binding.session is self:
             raise UsageError(
@@ -198,7 +201,16 @@ class _Live:
         session, what, name, recorded, fetch = self._facts
         with self._loading:
             if self._real is None:
-                real = fetch()
+                try:
+                    real = fetch()
+                except Exception as error:
+                    raise NotRecordedError(
+                        f"a question is new, so the real {what} was to be loaded, and that failed:"
+                        f" {type(error).__name__}: {str(error).splitlines()[0]}",
+                        recording=session.name,
+                        source=name,
+                        to_record="on a machine that has the model, or undo what made the question new",
+                    ) from error
                 identity = identity_of(what, real)
                 _check_identity(what, name, recorded, identity)
                 self._real = _record(what, real, session, identity)

@@ -49,7 +49,7 @@ class ReplayingRun(Run):
                     "the logits of this generation were not stored: nobody could see them when it was recorded",
                     level="full",
                     asked=self.call.summary() if self.call else None,
-                    to_record='fidelity="full", or with the same output_scores, output_logits or processors as now',
+                    to_record='mode="new_episodes" with the program as it is, or fidelity="full", where the model is',
                 )
             )
 

@@ -17,7 +17,7 @@ LOOKED_AT = 2000
 
 
 def describe_nearest(call: Call, manifest: Manifest | None, store: Store) -> str | None:
-    """The nearest recorded call: which one, and the first field that differs. None without a recording."""
+    """The nearest recorded call: which one, and what differs. None without a recording."""
     if manifest is None:
         return None
     mine = _flat({name: refer(value, []) for name, value in call.plain().items()})
@@ -34,7 +34,7 @@ def describe_nearest(call: Call, manifest: Manifest | None, store: Store) -> str
     _, number, theirs = best
     if mine == theirs:
         return None  # the call itself is recorded; what is missing, the error says
-    return f"entry {number}: {_first_difference(mine, theirs)}"
+    return f"entry {number}: {_differences(mine, theirs)}"
 
 
 def _call_fields(store: Store, key: Any, op: str) -> dict[str, Any] | None:
@@ -79,18 +79,24 @@ def _common(mine: Any, theirs: Any) -> int:
     return next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
 
 
-def _first_difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    for name in sorted(mine.keys() | theirs.keys(), key=lambda name: (name in ("identity", "lineage"), name)):
-        if name not in theirs:
-            return f"{name} is {_show(mine[name])} here, absent there"
-        if name not in mine:
-            return f"{name} is absent here, {_show(theirs[name])} recorded"
-        if mine[name] != theirs[name]:
-            return _difference(name, mine[name], theirs[name])
-    raise AssertionError("two calls that differ differ in some field")
+def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """What differs, first what both have, at most three fields of it."""
+    differ = [
+        name
+        for name in mine.keys() | theirs.keys()
+        if name not in mine or name not in theirs or mine[name] != theirs[name]
+    ]
+    differ.sort(key=lambda name: (name not in mine or name not in theirs, name in ("identity", "lineage"), name))
+    told = [_difference(name, mine, theirs) for name in differ[:3]]
+    return "; ".join(told) + (f"; and {len(differ) - 3} more" if len(differ) > 3 else "")
 
 
-def _difference(name: str, mine: Any, theirs: Any) -> str:
+def _difference(name: str, all_mine: dict[str, Any], all_theirs: dict[str, Any]) -> str:
+    if name not in all_theirs:
+        return f"{name} is {_show(all_mine[name])} here, absent there"
+    if name not in all_mine:
+        return f"{name} is absent here, {_show(all_theirs[name])} recorded"
+    mine, theirs = all_mine[name], all_theirs[name]
     if isinstance(mine, str) and isinstance(theirs, str):
         at = _common(mine, theirs)
         start = max(at - 20, 0)

@@ -50,7 +50,7 @@ class Session:
         self.repository = settings.repository
         if self.name is None and self.mode is not Mode.STRICT:
             raise UsageError(f"mode {self.mode.value} records, so the session needs a name")
-        self.store = _open(settings, self.mode)
+        self.store = _open(settings, self.mode, self.name)
         self.seeds = SeedScopes()
         self.replayed = 0
         self.recorded = 0
@@ -143,9 +143,11 @@ class Session:
         """The error that says this call was not recorded, what is nearest and what to type."""
         entries = len(self.manifest) if self.manifest is not None else 0
         if self.mode is Mode.STRICT:
-            way = 'REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...)'
+            way = 'REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...), where the model is'
         else:
-            way = 'mode="new_episodes", or mode="all" to record everything afresh'
+            way = 'mode="new_episodes", or mode="all" to record everything afresh, where the model is'
+        if self.manifest is not None and self.manifest.note.get("broken"):
+            facts["note"] = 'the run that made this recording ended with an error; mode="new_episodes" completes it'
         return NotRecordedError(
             message or f"no recording answers this {call.title}.",
             call=call,
@@ -192,7 +194,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(broken=error is not None)
         if not self.misses or any(error is miss for miss in self.misses):
             return
         if error is None or (isinstance(error, SystemExit) and not error.code):
@@ -200,15 +202,18 @@ class Session:
         if hasattr(error, "add_note"):  # since Python 3.11
             error.add_note(f"before that, replaykit refused: {self.misses[0]}")
 
-    def close(self) -> None:
-        """Seal what was recorded and let go of the store. Does nothing the second time."""
+    def close(self, *, broken: bool = False) -> None:
+        """Seal what was recorded and let go of the store. Does nothing the second time.
+
+        `broken`: the program ended with an error, so the recording has what it had until then, and says so.
+        """
         if self.closed:
             return
         self.closed = True
         try:
             if self._recorder is not None:
                 self._keep_what_was()
-                self.manifest = self._recorder.seal()
+                self.manifest = self._recorder.seal(note={"broken": True} if broken else None)
         finally:
             self.store.close()
 
@@ -216,7 +221,7 @@ class Session:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise UsageError(f"{self!r} is closed: models and tokenizers it gave out answer only inside it")
+            raise UsageError(f"{self!r} is closed: what it gave out answers only inside it; open another session")
 
     def _find(self) -> Manifest | None:
         if self.name is None:
@@ -264,9 +269,9 @@ class Session:
             self.refuse(
                 NondeterminismError(
                     f"this {call.title} was recorded {len(distinct)} times with different answers,"
-                    " and no pinned recording says which is meant",
-                    expected=distinct[0].hex(),
-                    actual=distinct[1].hex(),
+                    " and the session's own recording does not say which is meant",
+                    expected=distinct[0].hex()[:8],
+                    actual=distinct[1].hex()[:8],
                     asked=call.summary(),
                     recording=self.name,
                     to_choose="name the recording that holds the answer you mean in replaykit.session(...)",
@@ -308,7 +313,7 @@ class Session:
             return self._recorder
 
 
-def _open(settings: Settings, mode: Mode) -> Store:
+def _open(settings: Settings, mode: Mode, name: str | None) -> Store:
     if mode is not Mode.STRICT:
         store = Store.open(settings.store)
         if store.readonly:
@@ -325,7 +330,8 @@ def _open(settings: Settings, mode: Mode) -> Store:
         if settings.store.exists():
             raise
         raise RecordingNotFoundError(
-            "there is no store to replay from",
+            "there is no store to replay from; if it was recorded elsewhere, name that with store= or REPLAYKIT_STORE",
+            recording=name,
             store=settings.store,
-            to_record='replaykit.session(..., mode="once") on a machine that has the model',
+            to_record=f'replaykit.session("{name or "..."}", mode="once") on a machine that has the model',
         ) from error

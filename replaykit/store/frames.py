@@ -140,4 +140,4 @@ def _decompress(frame: Frame, name: Digest, path: Path) -> bytes:
 
 
 def _corrupt(what: str, name: Digest, path: Path) -> CorruptError:
-    return CorruptError(what, path=path, object=name.hex(), next_step="record again, or pull it from a remote")
+    return CorruptError(what, path=path, object=name.hex(), next_step='record again with mode="all"')

@@ -37,7 +37,7 @@ def locate(path: Path, *, create: bool) -> str:
             next_step="name an empty directory, or the store itself",
         )
     if not create:
-        raise StoreError("there is no store", path=path, next_step="record first, or name the directory of a store")
+        raise StoreError("there is no store", path=path, next_step="record first, or name it: REPLAYKIT_STORE")
     _make_directories(path)
     return _make_format(path)
 

@@ -521,3 +521,39 @@ def test_tokenizer_settings_changed_midway(place):
         assert tokenizer(["a", "b c d"], padding=True)["input_ids"] == left
         tokenizer.padding_side = "right"
         assert tokenizer(["a", "b c d"], padding=True)["input_ids"] == right
+
+
+def test_a_recording_whose_run_broke_off_says_so(place):
+    with pytest.raises(ZeroDivisionError), place.record() as session:
+        session.tokenizer(place.source)("hello")
+        raise ZeroDivisionError
+    with place.record() as session, session.expect_misses():
+        tokenizer = session.tokenizer(place.source)
+        assert tokenizer("hello")["input_ids"]
+        with pytest.raises(NotRecordedError, match=r"ended with an error; mode=.new_episodes. completes it"):
+            tokenizer("good-bye")
+    with place.record(mode="new_episodes") as session:
+        session.tokenizer(place.source)("good-bye")
+    with place.record() as session, session.expect_misses():
+        with pytest.raises(NotRecordedError) as miss:
+            session.tokenizer(place.source)("something else")
+        assert "note" not in miss.value.facts
+
+
+def test_a_new_question_where_the_model_is_gone(place):
+    with place.record() as session:
+        session.tokenizer(place.source)("hello")
+    place.source.rename(place.path / "elsewhere")
+    with place.record(mode="new_episodes") as session, session.expect_misses():
+        tokenizer = session.tokenizer(place.source)
+        with pytest.raises(NotRecordedError, match="the real tokenizer was to be loaded, and that failed"):
+            tokenizer("good-bye")
+
+
+def test_nearest_names_all_that_differs(place):
+    with place.record() as session:
+        session.tokenizer(place.source)("The sea is", return_tensors="pt")
+    with place.replay() as session, session.expect_misses():
+        with pytest.raises(NotRecordedError) as miss:
+            session.tokenizer(place.source)("The sky")
+        assert "'The sky' here, 'The sea is' recorded; arguments.return_tensors is absent here" in miss.value.nearest

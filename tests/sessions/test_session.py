@@ -268,7 +268,7 @@ class TestMiss:
             "  nearest    entry 0: arguments.text differs at character 10: 'Say hi in German.' here,"
             " 'Say hi in French.' recorded\n"
             "  asked      encode(text='Say hi in German.')\n"
-            '  to record  REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...)'
+            '  to record  REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...), where the model is'
         )
 
     def test_a_miss_names_what_is_here_and_absent_there(self, desk):
@@ -329,7 +329,7 @@ class TestLife:
         with desk.session() as session:
             pass
 
-        with pytest.raises(UsageError, match="answer only inside it"):
+        with pytest.raises(UsageError, match="answers only inside it"):
             desk.ask(session, "one")
         session.close()  # does nothing the second time
         with pytest.raises(UsageError, match="may be entered once"), session:
