@@ -13,6 +13,7 @@ from ..calls import Call, Generation, Load, ModelStep, SamplerCall, TokenizerCal
 from ..codec import Kind, Object, Ref, Tensor, decode
 from ..digest import Digest, short
 from ..sessions import Session, Settings
+from ..sessions.settings import checked_name
 from ..store import Entry, Store
 from . import words
 
@@ -79,6 +80,8 @@ def show(name: str, store: Path | None, repository: str | None, limit: int, as_j
       replaykit show greeting --limit 0 --json
     """
     settings = Settings.resolve(mode="strict", store=store, repository=repository)
+    checked_name("recording", name)
+    Store.open(settings.store, create=False).close()  # without a store, the error of the other commands
     with Session(name, settings) as session:
         assert session.manifest is not None, "a strict session with a name has a recording"
         entries = islice(session.manifest, limit or None)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from ..errors import StoreError
 from ..sessions import Settings
 from ..store import Store
 from . import words
@@ -34,25 +35,32 @@ def info(store: Path | None, as_json: bool) -> None:
         "fidelity": settings.fidelity,
         "repository": settings.repository,
     }
-    held = stats(settings.store)
+    try:
+        held, trouble = stats(settings.store), None
+    except StoreError as error:
+        held, trouble = None, error  # the settings are shown all the same
     if as_json:
         words.as_json(facts | {"holds": held})
-        return
-    if held is None:
-        facts["holds"] = "nothing: the store is made by the first recording"
     else:
-        counts = [words.count(held[noun + "s"], noun) for noun in ("recording", "object")]
-        facts["holds"] = ", ".join([*counts, words.size(held["size_bytes"])])
-        if held["readonly"]:
-            facts["holds"] += "; it cannot be written here"
-        if held["open_sessions"]:
-            facts["being recorded"] = words.count(held["open_sessions"], "session") + " not sealed yet"
-    words.table([(name, str(value)) for name, value in facts.items()])
+        words.table([(name, str(value)) for name, value in (facts | in_words(held)).items()])
+    if trouble is not None:
+        raise trouble
 
 
-def stats(path: Path) -> dict[str, Any] | None:
-    """How much the store holds; None where there is none yet."""
-    if not path.exists():
-        return None
+def in_words(held: dict[str, Any] | None) -> dict[str, str]:
+    """What the store holds, as facts to print."""
+    if held is None:
+        return {"holds": "nothing that can be read"}
+    counts = [words.count(held[noun + "s"], noun) for noun in ("recording", "object")]
+    told = {"holds": ", ".join([*counts, words.size(held["size_bytes"])])}
+    if held["readonly"]:
+        told["holds"] += "; it cannot be written here"
+    if held["open_sessions"]:
+        told["being recorded"] = words.count(held["open_sessions"], "session") + " not sealed yet"
+    return told
+
+
+def stats(path: Path) -> dict[str, Any]:
+    """How much the store holds. Raises StoreError where there is none."""
     with Store.open(path, create=False) as store:
         return asdict(store.stats()) | {"readonly": store.readonly}

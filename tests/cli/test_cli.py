@@ -104,12 +104,19 @@ class TestInfo:
         assert (facts["mode"], facts["fidelity"]) == ("strict", "auto")
         assert facts["holds"].startswith("1 recording, ")
 
-    def test_a_store_that_is_not_there_is_no_error(self, run, store):
-        done = run("info")
+    @pytest.mark.parametrize("arguments", [["ls"], ["show", "greeting"], ["info"]], ids=" ".join)
+    def test_a_store_that_is_not_there_is_one_exit_code_everywhere(self, run, store, arguments):
+        done = run(*arguments)
 
-        assert done.exit_code == 0
-        assert "nothing: the store is made by the first recording" in done.stdout
+        assert done.exit_code == 6
+        assert done.stderr.startswith("replaykit: there is no store\n")
         assert not store.exists()
+
+    def test_without_a_store_the_settings_are_shown_all_the_same(self, run, store):
+        facts = dict(re.split(r"  +", line, maxsplit=1) for line in run("info").stdout.splitlines())
+
+        assert (facts["store"], facts["mode"], facts["holds"]) == (str(store), "strict", "nothing that can be read")
+        assert json.loads(run("info", "--json").stdout)["holds"] is None
 
     def test_json(self, record, run, store):
         record()
@@ -135,7 +142,7 @@ class TestErrors:
         ("arguments", "code", "message"),
         [
             (["ls"], 6, "replaykit: there is no store\n"),
-            (["show", "greeting"], 3, "replaykit: there is no store to replay from\n"),
+            (["show", "greeting"], 6, "replaykit: there is no store\n"),
             (["show", "No Name"], 2, "replaykit: 'No Name' cannot name a recording"),
             (["ls", "--wrong"], 2, "No such option"),
             (["wrong"], 2, "No such command"),
