@@ -5,8 +5,8 @@
     live       a small Llama of random weights, without replaykit
     recording  the same Llama under a recording; what it took includes the flush that makes it durable
 
-"full" is replay and recording at fidelity "full", with every step's logits asked for and given back. In each round every subject
-generates once, on a prompt of that round's own. A figure is the median of the rounds, a ratio the median of each
+"full" is replay and recording at fidelity "full", with every step's logits asked for and given back. In each round
+every subject generates once, on a prompt of that round's own. A figure is the median of the rounds, a ratio the median of each
 round's ratio, so that what slows the machine down for a while slows both sides. A first round does not count.
 """
 

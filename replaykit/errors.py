@@ -9,7 +9,7 @@
     │   ├── LineageError                a cache this session did not make
     │   └── NondeterminismError         recorded twice, two answers
     ├── FidelityError                   record with the level it names
-    ├── StoreError                      free space, wait, run fsck, upgrade
+    ├── StoreError                      free space, wait, record anew, upgrade
     │   ├── CorruptError                bytes that no longer hash to their name
     │   ├── FullError                   no space left
     │   ├── BusyError                   somebody else holds what is needed

@@ -195,7 +195,8 @@ class ModelStep(Call):
         step = f"forward({readable(dict(self.inputs))})"
         if not self.lineage:
             return step
-        return f"{step} on a cache of {len(self.lineage) // NAME_SIZE} rows, lineage {readable(self.lineage)}"
+        rows = len(self.lineage) // NAME_SIZE
+        return f"{step} on a cache of {rows} row{'s' * (rows > 1)}, lineage {readable(self.lineage)}"
 
     @lazy
     def object(self) -> Object:

@@ -43,6 +43,12 @@ class CacheState:
         self.stamp: list[Any] | None = None
         self.depth = 0
 
+    def __reduce__(self) -> Any:
+        """A pickled cache is one that no session knows."""
+        if self.replayed:
+            raise UnsupportedError("a replayed cache holds no tensors, so there is nothing to pickle")
+        return _nothing, ()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> CacheState:
         copy = CacheState(self.lineage.copy(), self.owner, replayed=self.replayed)
         if self.stamp is not None:
@@ -52,6 +58,10 @@ class CacheState:
             if all(tensor is not None for tensor in copies):
                 copy.stamp = [(weakref.ref(tensor), _version(tensor)) for tensor in copies]
         return copy
+
+
+def _nothing() -> None:
+    """What a cache's state becomes when the cache is pickled."""
 
 
 def state_of(cache: Cache) -> CacheState | None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import Cache
+from transformers.generation.stopping_criteria import MaxTimeCriteria
 
 from ..calls import Generation
 from ..errors import ReplaykitError, UnsupportedError
@@ -69,6 +70,8 @@ class Run:
         self.own_tensors = {
             name: kwargs.get(name, args[place] if len(args) > place else None) for place, name in _OWN_TENSORS
         }
+        given = kwargs.get("stopping_criteria") or (args[3] if len(args) > 3 else None) or ()
+        self.criteria = [type(criterion).__qualname__ for criterion in given]
         self.own_cache = any(isinstance(kwargs.get(name), Cache) for name in CACHE_NAMES)
         self.observed = True
         self.tracked = True
@@ -99,7 +102,7 @@ class Run:
             processors=self.processors,
         )
         if config.do_sample:
-            seeds.notice()
+            seeds.notice(binding.session.seeds)
             scope = binding.session.seeds.current
             question = replace(question, seed=scope.seed, occurrence=scope.occurrence(question.key))
         self.call = question
@@ -115,8 +118,8 @@ class Run:
     ) -> Any:
         raise NotImplementedError
 
-    def stop(self, done: torch.Tensor) -> torch.Tensor:
-        """The loop's criteria say which rows are done, of shape (B,)."""
+    def stop(self, done: torch.Tensor, *, clocked: bool) -> torch.Tensor:
+        """The loop's criteria say which rows are done, of shape (B,); `clocked` if it was the clock."""
         raise NotImplementedError
 
     def finish(self, error: BaseException | None) -> None:
@@ -145,7 +148,13 @@ class RunCriteria(StoppingCriteriaList):
         self.run = run
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
-        return self.run.stop(super().__call__(input_ids, scores, **kwargs))
+        done = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+        clocked = False
+        for criterion in self:
+            says = criterion(input_ids, scores, **kwargs)
+            done = done | says
+            clocked |= isinstance(criterion, MaxTimeCriteria) and bool(says.any())
+        return self.run.stop(done, clocked=clocked)
 
 
 current_run: ContextVar[Run | None] = ContextVar("replaykit_run", default=None)

@@ -14,13 +14,14 @@ import torch
 
 
 class Seeded(Protocol):
-    def begin(self, seed: int) -> None: ...
+    generator: int | None
+
+    def begin(self, seed: int | None) -> None: ...
+    def notice(self, seed: int, *, chosen: bool) -> None: ...
 
 
 _listening: weakref.WeakSet[Any] = weakref.WeakSet()
 _installing = threading.Lock()
-_heard: set[int] = set()
-"""The seeds we know of. The generator may go back to one (`torch.random.fork_rng`); another was set behind our back."""
 
 
 def listen(scopes: Seeded) -> None:
@@ -31,21 +32,21 @@ def listen(scopes: Seeded) -> None:
     with _installing:
         if not hasattr(torch.manual_seed, "_replaykit"):
             torch.manual_seed = torch.random.manual_seed = _telling(torch.manual_seed)
-    _heard.add(torch.initial_seed())
+    scopes.generator = torch.initial_seed()
     _listening.add(scopes)
 
 
-def notice() -> None:
-    """Hear of a seed that was set by other ways than `torch.manual_seed`, such as a name imported from torch before."""
+def notice(scopes: Seeded) -> None:
+    """Look whether the generator was seeded by other ways than `torch.manual_seed`, such as a name imported before."""
     seed = torch.initial_seed()
-    if was_set(seed) and seed not in _heard:
-        _tell(seed)
+    scopes.notice(seed, chosen=was_set(seed))
 
 
 def restore(state: torch.Tensor) -> None:
     """Set the CPU generator's state: what the program draws next is what it drew. That is no seed of the program's."""
     torch.set_rng_state(state)
-    _heard.add(torch.initial_seed())
+    for scopes in list(_listening):
+        scopes.generator = torch.initial_seed()
 
 
 def was_set(seed: int) -> bool:
@@ -57,14 +58,10 @@ def _telling(manual_seed: Any) -> Any:
     @functools.wraps(manual_seed)
     def wrapper(seed: Any) -> Any:
         generator = manual_seed(seed)
-        _tell(int(seed))
+        for scopes in list(_listening):
+            scopes.begin(int(seed))
+            scopes.generator = torch.initial_seed()
         return generator
 
     wrapper._replaykit = True  # type: ignore[attr-defined]
     return wrapper
-
-
-def _tell(seed: int) -> None:
-    _heard.add(seed)
-    for scopes in list(_listening):
-        scopes.begin(seed)

@@ -177,6 +177,7 @@ class RecordingRun(Run):
         self.drew_on_cpu = False
         self.error: RecordedError | None = None
         self.ended: list[int] = []
+        self.clocked = False
 
     def saw(self, output: Any) -> None:
         """A step returned `output`: its class and dtype are all that stays where nobody can see the logits."""
@@ -200,8 +201,9 @@ class RecordingRun(Run):
             self.scores.append(plain_tensor(processed) if len(processors) else None)
         return processed
 
-    def stop(self, done: torch.Tensor) -> torch.Tensor:
+    def stop(self, done: torch.Tensor, *, clocked: bool) -> torch.Tensor:
         """The criteria say which rows are done: keep after how many choices each was."""
+        self.clocked |= clocked
         if not self.ended:
             self.ended = [0] * done.shape[0]
         for row, is_done in enumerate(done.tolist()):
@@ -223,10 +225,16 @@ class RecordingRun(Run):
             "limited": self.steps >= self.limit,
             "output": self.output,
             "ended": self.ended,
+            "clocked": self.clocked,
+            "criteria": self.criteria,
         }
         if self.error is not None:
             outcome["error"] = self.error.plain()
-        if self.drew_on_cpu and was_set(torch.initial_seed()):
+        if (
+            self.drew_on_cpu
+            and self.call.occurrence is not None
+            and (self.call.seed is not None or was_set(torch.initial_seed()))
+        ):
             # What the program draws for itself after a seeded answer is part of what it observes.
             outcome["random_state"] = plain_tensor(torch.get_rng_state())
         binding.record(self.call, Outcome(outcome))

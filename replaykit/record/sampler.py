@@ -28,7 +28,7 @@ def record_sampler(sampler: Callable[..., Any], session: Session, name: str) -> 
     def recorded(*args: Any, **kwargs: Any) -> Any:
         if session.closed and session.records:
             return sampler(*args, **kwargs)
-        notice()
+        notice(session.seeds)
         question = SamplerCall(identity.digest, _arguments(args, kwargs))
         scope = session.seeds.current
         call = replace(question, seed=scope.seed, occurrence=scope.occurrence(question.key))

@@ -175,7 +175,7 @@ class ReplayedBinding(Binding):
         outcome = self.session.recall(call, can_ask=self.live is not None, choose=choose)
         if outcome is not None and self.live is not None:
             unseen = run.observed and not outcome.value["observed"]
-            if unseen or too_short(outcome, steps):
+            if unseen or too_short(outcome, steps, run.criteria):
                 outcome = None
         if self.live is not None and any(is_live(cache) for cache in caches):
             outcome = None
@@ -197,6 +197,8 @@ class ReplayedBinding(Binding):
         run = current_run.get() if in_loop else None
         if isinstance(run, ReplayingRun) and run.model is model and not run.observed:
             return run.stand_in(model, args, kwargs)
+        if isinstance(run, ReplayingRun) and run.model is model and run.successor is None and run.is_over():
+            self.session.refuse(run.beyond(self.session))
         step = read_step(model, self.identity, args, kwargs, replayed=True)
         if step.state is not None and not step.state.replayed and self.live is not None:
             return self._ask(model, step)  # the cache is the real model's already: it goes on with it

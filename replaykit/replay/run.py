@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -64,15 +65,22 @@ class ReplayingRun(Run):
     def finish(self, error: BaseException | None) -> None:
         if self.successor is not None:
             self.successor.finish(error)
-        elif error is None and self.at == len(self.decisions) and "random_state" in self.recorded:
-            seeds.restore(torch_tensor(self.recorded["random_state"]))
+        elif error is None and "random_state" in self.recorded:
+            if self.at == len(self.decisions):
+                seeds.restore(torch_tensor(self.recorded["random_state"]))
+            else:
+                warnings.warn(
+                    "this sampled answer is shorter than its recording: random numbers that the program draws for"
+                    " itself from here on are not those it would have drawn",
+                    stacklevel=4,
+                )
 
     def choose(self, operation: str, compute: Callable[[], Any], source: torch.Tensor) -> Any:
         session = self._binding.session
         if self.at >= len(self.decisions) or (self.strayed and operation != "topk"):
             if "error" in self.recorded and not self.strayed:
                 raise_again(RecordedError(self.recorded["error"][0], tuple(self.recorded["error"][1])))
-            session.refuse(self._beyond(session))
+            session.refuse(self.beyond(session))
         recorded, tensors = self.decisions.choices[self.at]
         if recorded != operation:
             session.refuse(
@@ -101,16 +109,20 @@ class ReplayingRun(Run):
         self.strayed = True
         return live
 
-    def stop(self, done: torch.Tensor) -> torch.Tensor:
+    def stop(self, done: torch.Tensor, *, clocked: bool) -> torch.Tensor:
         """The criteria run live. Where rows end otherwise than recorded, no later choice is good for the batch."""
-        if self.timed and self.recorded["complete"] and self.steps >= self.steps_recorded:
+        if self.timed and self.recorded["clocked"] and self.steps >= self.steps_recorded:
             return torch.ones_like(done)  # the clock ended it when it was recorded; replay is faster than the clock
         self._done = done if self._done is None else self._done | done
         ended = [0 < step <= self.steps for step in self.recorded["ended"]]
         self.strayed |= self._done.tolist() != ended and not bool(self._done.all())
         return done
 
-    def _beyond(self, session: Session) -> Any:
+    def is_over(self) -> bool:
+        """Whether the recording has no further choice, so that a further step is none of its steps."""
+        return self.at >= len(self.decisions) and "error" not in self.recorded
+
+    def beyond(self, session: Session) -> Any:
         if self.strayed and self.steps < self.steps_recorded:
             assert isinstance(self.call, Generation)
             return session.miss(
@@ -213,9 +225,9 @@ def longest(outcomes: list[Outcome], *, steps: int, observed: bool) -> Outcome |
     if not all(_agree(one, other) for one in logs for other in logs):
         return None
 
-    def rank(outcome: Outcome) -> tuple[bool, bool, int]:
+    def rank(outcome: Outcome) -> tuple[bool, bool, bool, int]:
         value = outcome.value
-        return value["observed"] or not observed, value["steps"] >= steps, value["steps"]
+        return value["observed"] or not observed, value["steps"] >= steps, value["steps"] == steps, value["steps"]
 
     return max(outcomes, key=rank)
 
@@ -226,7 +238,8 @@ def _agree(one: Decisions, other: Decisions) -> bool:
     return Decisions(chosen[0]).agrees_with(Decisions(chosen[1]))
 
 
-def too_short(outcome: Outcome, steps: int) -> bool:
-    """Whether a recorded generation ended at its limit, and now a longer one is asked for."""
+def too_short(outcome: Outcome, steps: int, criteria: list[str]) -> bool:
+    """Whether a recorded generation ended at its limit or by other criteria, and now a longer one is asked for."""
     value = outcome.value
-    return value["steps"] < steps and (value["limited"] or not value["complete"])
+    other = value["criteria"] != criteria or value["clocked"]
+    return value["steps"] < steps and (value["limited"] or not value["complete"] or other)

@@ -48,6 +48,7 @@ class Session:
         self.mode = settings.mode
         self.fidelity = settings.fidelity
         self.repository = settings.repository
+        self._is_repository_given = settings.is_repository_given
         if self.name is None and self.mode is not Mode.STRICT:
             raise UsageError(f"mode {self.mode.value} records, so the session needs a name")
         self.store = _open(settings, self.mode, self.name)
@@ -231,7 +232,7 @@ class Session:
             return own
         # A recording is read wherever it is: replay may run in another directory than the recording did.
         names = {(listed.repository, listed.name) for listed in self.store.recordings()}
-        owners = sorted(repository for repository, name in names if name == self.name)
+        owners = sorted(repository for repository, name in names if name == self.name and not self._is_repository_given)
         if len(owners) == 1:
             return self.store.manifest(owners[0], self.name)
         similar = difflib.get_close_matches(self.name, sorted({name for _, name in names}), n=3)

@@ -38,6 +38,7 @@ class Settings:
     store: Path
     fidelity: str
     repository: str
+    is_repository_given: bool = False
 
     @classmethod
     def resolve(
@@ -60,8 +61,9 @@ class Settings:
         fidelity = fidelity or environ.get("REPLAYKIT_FIDELITY") or project.get("fidelity", "auto")
         if fidelity not in FIDELITIES:
             raise UsageError(f"there is no fidelity {fidelity!r}; the levels are {', '.join(FIDELITIES)}")
-        repository = repository or environ.get("REPLAYKIT_REPOSITORY") or project.get("repository") or _slug(root)
-        return cls(Mode.parse(mode), Path(place).expanduser(), fidelity, checked_name("repository", repository))
+        given = repository or environ.get("REPLAYKIT_REPOSITORY") or project.get("repository")
+        checked = checked_name("repository", given or _slug(root))
+        return cls(Mode.parse(mode), Path(place).expanduser(), fidelity, checked, is_repository_given=bool(given))
 
 
 def checked_name(what: str, name: str) -> str:

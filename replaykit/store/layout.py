@@ -24,6 +24,9 @@ def locate(path: Path, *, create: bool) -> str:
     """
     if (path / FORMAT).is_file():
         store_id = _read_format(path / FORMAT)
+        data = path / ENV / "data.mdb"
+        if not create and (not data.exists() or not data.stat().st_size):
+            raise StoreError("the store has lost its data", path=data, next_step="restore the file, or record anew")
         if not (path / ENV).is_dir():  # git keeps no empty directories
             _make_directories(path)
         return store_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,18 +78,25 @@ def load(view: View, manifest: Digest, path: Path) -> Manifest:
             "a recording's manifest is not in the store",
             path=path,
             object=manifest.hex(),
-            next_step="record again, or pull the recording from a remote",
+            next_step="record again, or use another store",
         )
     return Manifest(node, lambda name: objects.read(view, name, path), path)
 
 
 def seal(
-    update: Update, sessions: Iterable[bytes], opening: Mapping[str, Any], note: Mapping[str, Any], path: Path
+    update: Update,
+    sessions: Iterable[bytes],
+    opening: Mapping[str, Any],
+    note: Mapping[str, Any],
+    path: Path,
+    *,
+    before_all: Sequence[Entry] = (),
 ) -> Digest:
     """Make the entries of these sessions the recording they were begun for, all in this transaction.
 
-    A recording of that name with the same set of entries and the same note stays as it is. Interrupted sessions of that
-    name are dropped: what they began is now recorded.
+    `before_all` are entries that come first, and whose calls the sessions' entries do not answer anew. A recording of
+    that name with the same set of entries and the same note stays as it is. Interrupted sessions of that name are
+    dropped: what they began is now recorded.
     """
     sessions = list(sessions)
     entries: list[Entry] = []
@@ -98,6 +105,8 @@ def seal(
         if before is not None:  # sealed early, by somebody who took its writer for dead
             entries += load(update, before, path)
         entries += journal.entries(update, session)
+    kept = {entry.key for entry in before_all}
+    entries = [*before_all, *(entry for entry in entries if entry.key not in kept)]
     node, leaves = build(entries, note)
     key = ref_key(opening["repository"], opening["name"])
     present = find(update, opening["repository"], opening["name"])
@@ -119,9 +128,9 @@ def seal(
 
 
 def recover(env: Environment, path: Path) -> None:
-    """Seal what dead processes of this host left open, under names that have no sealed recording yet.
+    """Seal what dead processes of this host left open, with the note that it broke off.
 
-    Where a recording of the name exists, the interrupted session stays open; its index rows answer all the same.
+    Where a recording of the name exists, it stays as it is, and gets the entries of calls it has not.
     """
     if not any(session.interrupted for session in env.view(journal.open_sessions)):
         return
@@ -130,11 +139,20 @@ def recover(env: Environment, path: Path) -> None:
         orphans: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
         for session in journal.open_sessions(update):
             row = journal.read_session(update, session.id)
-            if session.interrupted and row and find(update, session.repository, session.name) is None:
+            if session.interrupted and row:
                 orphans.setdefault((session.repository, session.name), []).append((row["started"], session.id))
         for (repository, name), found in orphans.items():
             sessions = [session for _, session in sorted(found)]
-            seal(update, sessions, {"repository": repository, "name": name}, {}, path)
+            present = find(update, repository, name)
+            before = None if present is None else load(update, present, path)
+            seal(
+                update,
+                sessions,
+                {"repository": repository, "name": name},
+                {"broken": True} if before is None else before.note,
+                path,
+                before_all=[] if before is None else list(before),
+            )
 
     env.update(work)
 

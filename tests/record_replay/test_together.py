@@ -405,3 +405,38 @@ def test_encoding_of_a_replayed_call_can_be_copied(place):
         encoded = session.tokenizer(place.source)("hello world")
         copied = pickle.loads(pickle.dumps(copy.deepcopy(encoded)))
     assert copied.tokens() == encoded.tokens()
+
+
+GOING_ON = """
+import os, sys
+import torch
+import replaykit
+torch.set_num_threads(1)
+store, source, mode = sys.argv[1:]
+session = replaykit.session("chat", mode=mode, store=store)
+model = session.model(source)
+for number in range(3):
+    model.generate(torch.tensor([[4, 310 + number, 5]]), do_sample=True, max_new_tokens=3)
+session.flush()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("mode", ["once", "new_episodes", "all"])
+def test_flushed_episodes_outlive_a_kill(place, mode):
+    if mode != "once":
+        with place.record() as session:
+            session.load(place.source)[1].generate(ids(4, 300, 5), max_new_tokens=3)
+    command = [sys.executable, "-c", GOING_ON, str(place.store), str(place.source), mode]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    with place.record() as session, session.expect_misses():  # whoever opens the store to write takes it up
+        model = session.model(place.source)
+        with pytest.raises(replaykit.NotRecordedError) as miss:
+            model.generate(ids(4, 399, 5), max_new_tokens=3)
+        assert ("note" in miss.value.facts) is (mode == "once")
+    with place.replay() as session:
+        model = session.model(place.source)
+        for number in range(3):
+            assert model.generate(ids(4, 310 + number, 5), do_sample=True, max_new_tokens=3).shape[1] > 3
+        if mode != "once":
+            assert model.generate(ids(4, 300, 5), max_new_tokens=3).shape[1] > 3

@@ -557,3 +557,105 @@ def test_nearest_names_all_that_differs(place):
         with pytest.raises(NotRecordedError) as miss:
             session.tokenizer(place.source)("The sky")
         assert "'The sky' here, 'The sea is' recorded; arguments.return_tensors is absent here" in miss.value.nearest
+
+
+class TestSeedsByOtherWays:
+    """A seed counts however it was set, whatever sessions the process had before."""
+
+    def test_in_the_second_session_too(self, place):
+        quiet = torch.default_generator.manual_seed
+
+        def ask(model, seed):
+            quiet(seed)
+            return model.generate(PROMPT, do_sample=True, temperature=2.0, max_new_tokens=8, **ENDLESS)
+
+        for name in ("one", "two"):
+            quiet(99)
+            with place.record(name) as session:
+                _, model = session.load(place.source)
+                answers = {seed: ask(model, seed) for seed in (7, 8)}
+        quiet(99)
+        with place.replay("two") as session:
+            _, model = session.load(place.source)
+            for seed in (8, 7):
+                assert torch.equal(ask(model, seed), answers[seed])
+
+    def test_going_back_to_an_earlier_one(self, place):
+        def ask(model):
+            answers = []
+            torch.manual_seed(1)
+            answers.append(model.generate(PROMPT, do_sample=True, max_new_tokens=4, **ENDLESS))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(5)
+                answers.append(model.generate(PROMPT, do_sample=True, max_new_tokens=4, **ENDLESS))
+            answers.append(model.generate(PROMPT, do_sample=True, max_new_tokens=4, **ENDLESS))
+            return answers
+
+        with place.record() as session:
+            answers = ask(session.load(place.source)[1])
+        with place.replay() as session:
+            assert difference(answers, ask(session.load(place.source)[1])) is None
+
+
+def test_a_clock_given_later_ends_nothing(place):
+    with place.record() as session:
+        session.load(place.source)[1].generate(PROMPT, max_new_tokens=5, **ENDLESS)
+    with place.replay() as session, session.expect_misses(), pytest.raises(NotRecordedError, match="ends at token 5"):
+        session.load(place.source)[1].generate(PROMPT, max_new_tokens=20, max_time=1000.0, **ENDLESS)
+
+
+def test_a_longer_observed_generation_is_told_to_be_longer(place):
+    options = {"output_scores": True, "return_dict_in_generate": True, **ENDLESS}
+    with place.record() as session:
+        session.load(place.source)[1].generate(PROMPT, max_new_tokens=4, **options)
+    with place.replay() as session, session.expect_misses(), pytest.raises(NotRecordedError, match="ends at token 4"):
+        session.load(place.source)[1].generate(PROMPT, max_new_tokens=6, **options)
+
+
+def test_new_episodes_records_what_other_criteria_ended(place):
+    stop = StoppingCriteriaList([StopRow(0, 8)])
+    with place.record() as session:
+        session.load(place.source)[1].generate(PROMPT, stopping_criteria=stop, max_new_tokens=9, **ENDLESS)
+    with place.record(mode="new_episodes") as session:
+        _, model = session.load(place.source)
+        model.generate(PROMPT, stopping_criteria=stop, max_new_tokens=9, **ENDLESS)
+        assert session.recorded == 0
+        whole = model.generate(PROMPT, max_new_tokens=9, **ENDLESS)
+    with place.replay() as session:
+        assert torch.equal(session.load(place.source)[1].generate(PROMPT, max_new_tokens=9, **ENDLESS), whole)
+
+
+def test_a_shortened_seeded_answer_warns_of_the_random_numbers_after_it(place):
+    def ask(model, tokens):
+        torch.manual_seed(3)
+        return model.generate(PROMPT, do_sample=True, max_new_tokens=tokens, **ENDLESS)
+
+    with place.record() as session:
+        ask(session.load(place.source)[1], 8)
+    with place.replay() as session, pytest.warns(UserWarning, match="random numbers"):
+        ask(session.load(place.source)[1], 3)
+
+
+def test_a_cache_can_be_pickled(place):
+    import pickle
+
+    with place.record() as session:
+        _, model = session.load(place.source)
+        cache = model(PROMPT).past_key_values
+        inside = pickle.loads(pickle.dumps(cache))
+    assert inside.get_seq_length() == pickle.loads(pickle.dumps(cache)).get_seq_length() == 5
+
+
+def test_a_repository_that_is_named_is_the_one_that_is_asked(place):
+    with place.record() as session:
+        session.tokenizer(place.source)("hello")
+    with pytest.raises(replaykit.RecordingNotFoundError):
+        place.replay(repository="another")
+
+
+def test_a_store_that_lost_its_data_is_no_empty_store(place):
+    with place.record() as session:
+        session.tokenizer(place.source)("hello")
+    (place.store / "env" / "data.mdb").write_bytes(b"")
+    with pytest.raises(replaykit.StoreError, match="lost its data"):
+        place.replay()

@@ -22,9 +22,11 @@ class Desk:
         self.asked: list[str] = []
 
     def session(self, name: str | None = "chat", mode: str = "strict", **settings: Any) -> Session:
-        defaults = {"store": self.path, "repository": "ours"}
+        """A session in a directory whose name, "ours", is the repository unless `settings` name one."""
+        ours = self.path.parent / "ours"
+        (ours / ".git").mkdir(parents=True, exist_ok=True)
         return Session(
-            name, Settings.resolve(mode=mode, **(defaults | settings), environ={}, directory=self.path.parent)
+            name, Settings.resolve(mode=mode, **({"store": self.path} | settings), environ={}, directory=ours)
         )
 
     def record(

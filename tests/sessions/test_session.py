@@ -39,8 +39,10 @@ class TestAnswering:
     def test_a_recording_is_read_wherever_it_is(self, desk):
         desk.record("known", repository="theirs")
 
-        with desk.session(repository="ours") as session:
+        with desk.session() as session:
             assert desk.ask(session, "known") == "known!"
+        with pytest.raises(RecordingNotFoundError):  # a repository that is named is the one that is meant
+            desk.session(repository="others")
 
     def test_without_a_name_any_recording_answers(self, desk):
         desk.record("known")
@@ -268,7 +270,8 @@ class TestMiss:
             "  nearest    entry 0: arguments.text differs at character 10: 'Say hi in German.' here,"
             " 'Say hi in French.' recorded\n"
             "  asked      encode(text='Say hi in German.')\n"
-            '  to record  REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...), where the model is'
+            '  to record  REPLAYKIT_MODE=new_episodes, or mode="new_episodes" in replaykit.session(...),'
+            " where the model is"
         )
 
     def test_a_miss_names_what_is_here_and_absent_there(self, desk):
@@ -370,4 +373,4 @@ class TestLife:
             desk.record("one", repository=repository)
 
         with pytest.raises(RecordingNotFoundError, match="several other repositories have one"):
-            desk.session(repository="ours")
+            desk.session()
