@@ -6,8 +6,8 @@
     recording  the same Llama under a recording; what it took includes the flush that makes it durable
 
 "full" is replay and recording at fidelity "full", with every step's logits asked for and given back. In each round
-every subject generates once, on a prompt of that round's own. A figure is the median of the rounds, a ratio the median of each
-round's ratio, so that what slows the machine down for a while slows both sides. A first round does not count.
+every subject generates once, on a prompt of that round's own. A figure is the median of the rounds, a ratio the median
+of each round's ratio, so that what slows the machine down for a while slows both sides. A first round does not count.
 """
 
 from __future__ import annotations

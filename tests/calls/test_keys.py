@@ -237,7 +237,7 @@ def test_summaries():
     assert [call.summary() for call in EXAMPLES[:4]] == [
         "model 'tiny-lm' by AutoModelForCausalLM, dtype='bfloat16'",
         "decode(token_ids=[1, 2], skip_special_tokens=True), with padding_side='left'",
-        "forward(input_ids=Tensor(int64 [1, 2]), use_cache=False) on a cache of 1 rows, lineage 02020202",
+        "forward(input_ids=Tensor(int64 [1, 2]), use_cache=False) on a cache of 1 row, lineage 02020202",
         "sample(input_ids=Tensor(int64 [1, 2]), do_sample=True, temperature=0.5, seed=7, occurrence=2)",
     ]
 
