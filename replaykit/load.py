@@ -71,16 +71,7 @@ class ModelSession(Session):
 
         In a session that replays, nothing of the source needs to exist. Raises MissError if it was not recorded.
         """
-        known = self._wrapped.get(("model", str(source)))
-        if known is not None:
-            return known
-        loader = model_class or AutoModelForCausalLM
-
-        def fetch() -> PreTrainedModel:
-            return loader.from_pretrained(source, **options)
-
-        questions = load_questions("model", source, loader, options)
-        return self._give("model", questions, source, fetch)
+        return self._load_by(model_class or AutoModelForCausalLM, "model", source, options)
 
     def tokenizer(
         self, source: str | os.PathLike[str], *, tokenizer_class: Any = None, **options: Any
@@ -89,16 +80,7 @@ class ModelSession(Session):
 
         In a session that replays, nothing of the source needs to exist. Raises MissError if it was not recorded.
         """
-        known = self._wrapped.get(("tokenizer", str(source)))
-        if known is not None:
-            return known
-        loader = tokenizer_class or AutoTokenizer
-
-        def fetch() -> PreTrainedTokenizerBase:
-            return loader.from_pretrained(source, **options)
-
-        questions = load_questions("tokenizer", source, loader, options)
-        return self._give("tokenizer", questions, source, fetch)
+        return self._load_by(tokenizer_class or AutoTokenizer, "tokenizer", source, options)
 
     def wrap(self, thing: Any, *, name: str) -> Any:
         """`thing`, a model or tokenizer that is loaded already, recorded or replayed under `name`.
@@ -148,6 +130,13 @@ class ModelSession(Session):
         return record_sampler(sampler, self, f"{known_as}#{number + 1}" if number else known_as)
 
     # -- inside
+
+    def _load_by(self, loader: Any, what: str, source: str | os.PathLike[str], options: dict[str, Any]) -> Any:
+        known = self._wrapped.get((what, str(source)))
+        if known is not None:
+            return known
+        questions = load_questions(what, source, loader, options)
+        return self._give(what, questions, source, lambda: loader.from_pretrained(source, **options))
 
     def _give(self, what: str, questions: list[Load], source: str | os.PathLike[str], fetch: Callable[[], Any]) -> Any:
         """Record the real thing that `fetch` brings, or replay it, as the mode says of the first known question."""

@@ -23,6 +23,11 @@ class RecordedError:
     def plain(self) -> list[Any]:
         return [self.name, list(self.arguments)]
 
+    @classmethod
+    def from_plain(cls, plain: list[Any]) -> RecordedError:
+        name, arguments = plain
+        return cls(name, tuple(arguments))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -59,8 +64,7 @@ class Outcome:
         """The outcome that `item` holds; `fetch` brings the objects of large tensors."""
         kind, content = decode(item.payload, check=False)
         if kind == "error":
-            name, arguments = content
-            return cls(error=RecordedError(name, tuple(arguments)))
+            return cls(error=RecordedError.from_plain(content))
         return cls(_resolve(content, fetch))
 
 

@@ -18,7 +18,7 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.cache_utils import Cache
 from transformers.generation.stopping_criteria import MaxTimeCriteria
 
-from ..calls import Generation
+from ..calls import Decisions, Generation
 from ..errors import ReplaykitError, UnsupportedError
 from . import choices, seeds
 from .beams import beam_choice, continuations
@@ -76,6 +76,8 @@ class Run:
         self.observed = True
         self.tracked = True
         self.call: Generation | None = None
+        self.decisions = Decisions()
+        self.steps = 0
 
     def begin(self, loop: str, input_ids: torch.Tensor, config: Any, inputs: dict[str, Any]) -> Generation:
         """The decoding loop starts from these: which generation it is.

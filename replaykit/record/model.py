@@ -11,7 +11,7 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from ..calls import Decisions, Outcome, RecordedError
+from ..calls import Outcome, RecordedError
 from ..codec import Object
 from ..errors import IdentityError
 from ..hf import choices
@@ -167,11 +167,9 @@ class RecordedBinding(Binding):
 class RecordingRun(Run):
     """One `generate()` of the real model: its choices, and what the caller can see of the logits."""
 
-    def __init__(self, model: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
-        super().__init__(model, args, kwargs or {})
-        self.decisions = Decisions()
+    def __init__(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(model, args, kwargs)
         self.scores: list[Any] = []
-        self.steps = 0
         self.limit = 0
         self.output: list[str] | None = None
         self.drew_on_cpu = False

@@ -197,7 +197,7 @@ class ReplayedBinding(Binding):
         run = current_run.get() if in_loop else None
         if isinstance(run, ReplayingRun) and run.model is model and not run.observed:
             return run.stand_in(model, args, kwargs)
-        if isinstance(run, ReplayingRun) and run.model is model and run.successor is None and run.is_over():
+        if isinstance(run, ReplayingRun) and run.model is model and run.is_over():
             self.session.refuse(run.beyond(self.session))
         step = read_step(model, self.identity, args, kwargs, replayed=True)
         if step.state is not None and not step.state.replayed and self.live is not None:

@@ -28,14 +28,11 @@ class ReplayingRun(Run):
 
     def __init__(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().__init__(model, args, kwargs)
-        self.decisions = Decisions()
         self.recorded: dict[str, Any] = {}
         self.at = 0
-        self.steps = 0
         self.strayed = False  # from here on the recorded choices answer another question
         self.timed = False
         self._done: torch.Tensor | None = None
-        self.successor: Run | None = None
 
     @property
     def _binding(self) -> Any:
@@ -56,16 +53,14 @@ class ReplayingRun(Run):
 
     def hand_over(self, successor: Run) -> None:
         """The real model runs this generation: `successor` records it."""
-        self.successor = successor
         successor.call = self.call
         successor.observed = self.observed
         successor.tracked = self.tracked
         successor.processors = self.processors
+        successor.criteria = self.criteria
 
     def finish(self, error: BaseException | None) -> None:
-        if self.successor is not None:
-            self.successor.finish(error)
-        elif error is None and "random_state" in self.recorded:
+        if error is None and "random_state" in self.recorded:
             if self.at == len(self.decisions):
                 seeds.restore(torch_tensor(self.recorded["random_state"]))
             else:
@@ -79,7 +74,7 @@ class ReplayingRun(Run):
         session = self._binding.session
         if self.at >= len(self.decisions) or (self.strayed and operation != "topk"):
             if "error" in self.recorded and not self.strayed:
-                raise_again(RecordedError(self.recorded["error"][0], tuple(self.recorded["error"][1])))
+                raise_again(RecordedError.from_plain(self.recorded["error"]))
             session.refuse(self.beyond(session))
         recorded, tensors = self.decisions.choices[self.at]
         if recorded != operation:

@@ -625,6 +625,16 @@ def test_new_episodes_records_what_other_criteria_ended(place):
         assert torch.equal(session.load(place.source)[1].generate(PROMPT, max_new_tokens=9, **ENDLESS), whole)
 
 
+def test_what_new_episodes_recorded_with_criteria_it_replays(place):
+    stop = StoppingCriteriaList([StopRow(0, 8)])
+    with place.record() as session:
+        session.model(place.source)
+    for recorded in (1, 0):
+        with place.record(mode="new_episodes") as session:
+            session.model(place.source).generate(PROMPT, stopping_criteria=stop, max_new_tokens=9, **ENDLESS)
+            assert session.recorded == recorded
+
+
 def test_a_shortened_seeded_answer_warns_of_the_random_numbers_after_it(place):
     def ask(model, tokens):
         torch.manual_seed(3)
