@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ..codec import Kind, Object, Ref, Tensor, encode
 from ..codec.lazy import lazy
+from ..codec.tree import mapped
 from ..digest import SIZE, Digest
 from .key import step_header, step_payload
 from .lineage import NAME_SIZE
@@ -235,19 +236,14 @@ def _word(name: Any) -> str:
 
 def refer(value: Any, tensors: list[Object]) -> Any:
     """`value` with each large tensor replaced by a Ref, its object appended to `tensors`."""
-    kind = type(value)
-    if kind is Tensor:
-        if len(value.data) <= INLINE_BYTES:
-            return value
-        tensors.append(tensor_object(value))
+
+    def leaf(item: Any) -> Any:
+        if type(item) is not Tensor or len(item.data) <= INLINE_BYTES:
+            return item
+        tensors.append(tensor_object(item))
         return Ref(tensors[-1].digest)
-    if kind is dict:
-        return {key: refer(item, tensors) for key, item in value.items()}
-    if kind is list:
-        return [refer(item, tensors) for item in value]
-    if kind is tuple:
-        return tuple(refer(item, tensors) for item in value)
-    return value
+
+    return mapped(value, leaf)
 
 
 def readable(value: Any, limit: int = 120) -> str:

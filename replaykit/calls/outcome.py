@@ -8,6 +8,7 @@ from typing import Any
 
 from ..codec import Kind, Object, Ref, Tensor, decode, encode
 from ..codec.lazy import lazy
+from ..codec.tree import mapped
 from ..digest import Digest
 from ..errors import CorruptError
 from .call import refer
@@ -65,7 +66,11 @@ class Outcome:
         kind, content = decode(item.payload, check=False)
         if kind == "error":
             return cls(error=RecordedError.from_plain(content))
-        return cls(_resolve(content, fetch))
+
+        def leaf(value: Any) -> Any:
+            return tensor_from(fetch(Digest(value.digest))) if type(value) is Ref else value
+
+        return cls(mapped(content, leaf))
 
 
 def tensor_from(item: Object) -> Tensor:
@@ -75,16 +80,3 @@ def tensor_from(item: Object) -> Tensor:
     if tensor.size_bytes != len(tensor.data):
         raise CorruptError(f"tensor object {item.digest.hex()} does not fill its shape")
     return tensor
-
-
-def _resolve(value: Any, fetch: Callable[[Digest], Object]) -> Any:
-    kind = type(value)
-    if kind is Ref:
-        return tensor_from(fetch(Digest(value.digest)))
-    if kind is dict:
-        return {key: _resolve(item, fetch) for key, item in value.items()}
-    if kind is list:
-        return [_resolve(item, fetch) for item in value]
-    if kind is tuple:
-        return tuple(_resolve(item, fetch) for item in value)
-    return value

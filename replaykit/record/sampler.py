@@ -10,6 +10,7 @@ from typing import Any
 from ..calls import Outcome, SamplerCall, identity_object
 from ..calls.call import tensor_object
 from ..codec import Tensor
+from ..codec.tree import mapped
 from ..hf.provenance import tokenizer_provenance
 from ..hf.seeds import notice
 from ..hf.values import Values, no_cache, python_value
@@ -46,16 +47,12 @@ def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments as plain data, tensors by digest: the logits are the answer of the step before."""
     values = Values()
     return {
-        "args": [_by_digest(values.plain(value)) for value in args],
-        "kwargs": {name: _by_digest(values.plain(value)) for name, value in kwargs.items()},
+        "args": [mapped(values.plain(value), _by_digest) for value in args],
+        "kwargs": {name: mapped(values.plain(value), _by_digest) for name, value in kwargs.items()},
     }
 
 
-def _by_digest(plain: Any) -> Any:
-    if isinstance(plain, Tensor):
-        return ["tensor", plain.dtype, list(plain.shape), tensor_object(plain).digest]
-    if isinstance(plain, (list, tuple)):
-        return type(plain)([_by_digest(item) for item in plain])
-    if isinstance(plain, dict):
-        return {name: _by_digest(item) for name, item in plain.items()}
-    return plain
+def _by_digest(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return ["tensor", value.dtype, list(value.shape), tensor_object(value).digest]
+    return value
